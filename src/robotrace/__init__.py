@@ -1,0 +1,1 @@
+"""RoboTrace: observability for robots that learn."""
