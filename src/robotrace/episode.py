@@ -1,0 +1,186 @@
+"""An episode on a deployment, while the caller fills it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from robotrace.errors import ConfigurationError
+from robotrace.ingest import (
+    CONTENT_TYPES,
+    ArtifactKind,
+    EpisodeFinalStatus,
+    checked_choice,
+    finalize_episode,
+)
+from robotrace.jsonable import metadata_json
+
+if TYPE_CHECKING:
+    from robotrace.client import Client
+    from robotrace.transport import Transport
+
+__all__ = ["Episode", "UploadUrl", "checked_artifact"]
+
+_log = logging.getLogger("robotrace")
+
+_VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".m4v", ".mkv"})
+_ARRAY_SUFFIXES = frozenset({".npz", ".npy", ".h5", ".hdf5", ".bin", ".parquet", ".arrow", ".feather", ".mcap", ".csv"})
+_SUFFIXES: dict[ArtifactKind, frozenset[str]] = {
+    "video": _VIDEO_SUFFIXES,
+    "sensors": _ARRAY_SUFFIXES,
+    "actions": _ARRAY_SUFFIXES,
+}
+
+
+@dataclass(frozen=True)
+class UploadUrl:
+    """Where one artifact goes: a signed URL, good until ``expires_at`` (ISO 8601)."""
+
+    kind: ArtifactKind
+    url: str = field(repr=False)
+    expires_at: str
+    public_url: str | None
+
+
+def checked_artifact(kind: ArtifactKind, path: str | os.PathLike[str]) -> Path:
+    """The path of an artifact, after it was looked at.
+
+    Raises:
+        ConfigurationError: The kind is unknown, the file is missing or no file, or its extension does not fit.
+    """
+    checked_choice("kind", kind, ArtifactKind)
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigurationError(f"{kind}: there is no file {file}")
+    if file.suffix.lower() not in _SUFFIXES[kind]:
+        known = " ".join(sorted(_SUFFIXES[kind]))
+        raise ConfigurationError(f"{kind}: {file.name} has extension {file.suffix!r}; it takes {known}")
+    return file
+
+
+@dataclass
+class Episode:
+    """One episode on the deployment.
+
+    Use it as a context manager: a clean exit finalizes it as ``ready``, an exception as ``failed`` with the
+    exception in ``metadata.failure_reason``; the exception goes on.
+
+    Attributes:
+        id: The deployment's id.
+        status: ``recording`` until it is finalized.
+        storage: ``unconfigured`` where the deployment stores no artifacts.
+        upload_urls: A signed URL for each requested artifact.
+    """
+
+    id: str
+    status: str
+    storage: Literal["r2", "unconfigured"]
+    upload_urls: dict[ArtifactKind, UploadUrl] = field(default_factory=dict)
+    _client: Client | None = field(default=None, repr=False, compare=False)
+    _finalized: bool = field(default=False, repr=False, compare=False)
+    _bytes_uploaded: int = field(default=0, repr=False, compare=False)
+
+    def upload(self, kind: ArtifactKind, path: str | os.PathLike[str]) -> int:
+        """Stream a file into a slot; returns its size in bytes.
+
+        Raises:
+            ConfigurationError: The file, its extension or the slot is wrong; nothing was sent.
+            APIError: The store refused it.
+            TransportError: It could not be sent.
+        """
+        file = checked_artifact(kind, path)
+        if self.storage == "unconfigured":
+            raise ConfigurationError("this deployment has no storage configured; only metadata can be logged")
+        slot = self.upload_urls.get(kind)
+        if slot is None:
+            raise ConfigurationError(f"slot {kind!r} was not requested; name it in start_episode(artifacts=…)")
+        sent = self._transport().put_file(slot.url, file, CONTENT_TYPES[kind], retry_rate_limit=True)
+        self._bytes_uploaded += sent
+        return sent
+
+    def upload_video(self, path: str | os.PathLike[str]) -> int:
+        """Deprecated: ``upload("video", path)``."""
+        return self._deprecated_upload("video", path)
+
+    def upload_sensors(self, path: str | os.PathLike[str]) -> int:
+        """Deprecated: ``upload("sensors", path)``."""
+        return self._deprecated_upload("sensors", path)
+
+    def upload_actions(self, path: str | os.PathLike[str]) -> int:
+        """Deprecated: ``upload("actions", path)``."""
+        return self._deprecated_upload("actions", path)
+
+    def finalize(
+        self,
+        *,
+        status: EpisodeFinalStatus = "ready",
+        duration_s: float | None = None,
+        fps: float | None = None,
+        bytes_total: int | None = None,
+        failure_time_s: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Close the episode; a second call does nothing.
+
+        Args:
+            status: ``ready`` or ``failed``.
+            duration_s: Seconds from its start to its end.
+            fps: Frames (or steps) a second.
+            bytes_total: Size of all artifacts; what was uploaded unless given.
+            failure_time_s: When it failed, in seconds from its start; only with ``failed``.
+            metadata: Merged over what was given at the start.
+
+        Raises:
+            ConfigurationError: An argument does not fit; nothing was sent.
+            APIError: The deployment refused it.
+            TransportError: It could not be sent.
+        """
+        checked_choice("status", status, EpisodeFinalStatus)
+        if failure_time_s is not None and status != "failed":
+            raise ConfigurationError("failure_time_s goes with status='failed' only")
+        if self._finalized:
+            return
+        if bytes_total is None and self._bytes_uploaded:
+            bytes_total = self._bytes_uploaded
+        given = {
+            "duration_s": duration_s,
+            "fps": fps,
+            "bytes_total": bytes_total,
+            "failure_time_s": failure_time_s,
+            "metadata": None if metadata is None else metadata_json(metadata),
+        }
+        payload = {"status": status, **{key: value for key, value in given.items() if value is not None}}
+        answer = finalize_episode(self._transport(), self.id, payload)
+        self._finalized = True
+        self.status = str(answer.get("status", status))
+
+    def __enter__(self) -> Episode:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finalize()
+            return
+        try:
+            self.finalize(status="failed", metadata={"failure_reason": f"{type(error).__name__}: {error}"})
+        except Exception as exc:  # the caller's exception matters more than ours
+            _log.warning("episode %s could not be finalized as failed: %s", self.id, exc)
+
+    def _deprecated_upload(self, kind: ArtifactKind, path: str | os.PathLike[str]) -> int:
+        warnings.warn(
+            f"upload_{kind}(path) is deprecated; use upload({kind!r}, path)", DeprecationWarning, stacklevel=3
+        )
+        return self.upload(kind, path)
+
+    def _transport(self) -> Transport:
+        if self._client is None:
+            raise ConfigurationError("this Episode belongs to no Client")
+        return self._client._transport
