@@ -1,0 +1,72 @@
+"""The application: routes, the form of every error, the guard."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from robotrace._version import __version__
+from robotrace.serve import episodes, ingest, objects, portal_data, portal_pages
+from robotrace.serve.database import Database
+from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.services import Services
+from robotrace.serve.settings import Settings
+from robotrace.serve.store import LocalStore, StoreError
+
+__all__ = ["create_app"]
+
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def create_app(settings: Settings, database: Database, store: LocalStore) -> FastAPI:
+    """The application of a deployment, over a database that is migrated.
+
+    Args:
+        settings: Its settings.
+        database: Its database; stays the caller's to close.
+        store: Its object store.
+    """
+    app = FastAPI(
+        title="RoboTrace",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # both load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = Services(settings, database, store)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(StoreError, _store_error)
+    app.add_exception_handler(Exception, _internal_error)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
+    for routes in (ingest, episodes, objects, portal_data, portal_pages):
+        app.include_router(routes.router)
+    portal_pages.mount_static(app)
+    return app
+
+
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    # The location begins with where it was: body, query, header. Malformed JSON has a position behind it.
+    names = [part for part in first["loc"][1:] if isinstance(part, str)] or [str(first["loc"][0])]
+    return JSONResponse({"error": f"{'.'.join(names)}: {first['msg']}"}, 400)
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+
+
+def _store_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StoreError)
+    return JSONResponse({"error": str(error)}, error.status_code)
+
+
+def _internal_error(request: Request, error: Exception) -> JSONResponse:
+    # Answered outside the guard.
+    return JSONResponse({"error": "internal error; the log of the deployment says more"}, 500, headers=SECURITY_HEADERS)

@@ -1,0 +1,85 @@
+"""The slots of an episode: what goes into them, under which key, and how it comes out again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from robotrace.serve.models import Artifact
+from robotrace.serve.schemas import ArtifactKind, UploadUrl
+from robotrace.serve.store import LocalStore
+
+__all__ = ["artifact_key", "file_name", "signed_download", "signed_upload", "split_artifact_key"]
+
+_KINDS: tuple[ArtifactKind, ...] = ("video", "sensors", "actions")
+_UPLOAD_LIFETIME = timedelta(hours=1)
+_DOWNLOAD_LIFETIME = timedelta(hours=6)  # a page stays open while someone works with it
+_MAX_SIZE = 50 * 1024**3
+# The wire does not tell a file's name; its first bytes do.
+_SUFFIXES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK", "npz"),
+    (0, b"\x93NUMPY", "npy"),
+    (0, b"\x89HDF", "h5"),
+    (0, b"PAR1", "parquet"),
+    (0, b"ARROW1", "arrow"),
+    (0, b"FEA1", "feather"),
+    (0, b"\x89MCAP", "mcap"),
+    (4, b"ftyp", "mp4"),
+    (0, b"\x1a\x45\xdf\xa3", "webm"),
+)
+
+
+def artifact_key(episode_id: str, kind: ArtifactKind) -> str:
+    """The key of the object in a slot."""
+    return f"episodes/{episode_id}/{kind}"
+
+
+def split_artifact_key(key: str) -> tuple[str, ArtifactKind] | None:
+    """The episode id and slot of a key, None when it is of something else."""
+    match key.split("/"):
+        case ["episodes", episode_id, name]:
+            return next(((episode_id, kind) for kind in _KINDS if kind == name), None)
+        case _:
+            return None
+
+
+def file_name(kind: str, head: bytes) -> str:
+    """What to call a file when it is saved.
+
+    Args:
+        kind: Its slot.
+        head: Its first 16 bytes.
+    """
+    for offset, magic, suffix in _SUFFIXES:
+        if head[offset:].startswith(magic):
+            return f"{kind}.{suffix}"
+    return f"{kind}.bin"
+
+
+def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
+    """Where to PUT the file of a slot.
+
+    Args:
+        store: The store that takes it.
+        base_url: The deployment as the client reaches it, without a trailing ``/``.
+        episode_id: The episode.
+        kind: The slot.
+    """
+    expires = datetime.now(timezone.utc).replace(microsecond=0) + _UPLOAD_LIFETIME
+    url = store.signed_put(
+        artifact_key(episode_id, kind),
+        expires=int(expires.timestamp()),
+        max_size=_MAX_SIZE,
+        content_type="video/mp4" if kind == "video" else "application/octet-stream",
+    )
+    return UploadUrl(kind=kind, url=base_url + url, expires_at=expires, public_url=None)
+
+
+def signed_download(store: LocalStore, artifact: Artifact) -> str:
+    """The path and query of a URL that reads an artifact; what is not video comes as an attachment."""
+    expires = datetime.now(timezone.utc) + _DOWNLOAD_LIFETIME
+    return store.signed_get(
+        artifact.object_key,
+        expires=int(expires.timestamp()),
+        content_type=artifact.content_type,
+        file_name="" if artifact.kind == "video" else artifact.file_name,
+    )

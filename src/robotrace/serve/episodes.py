@@ -1,0 +1,205 @@
+"""Episodes out of the database: the queries that routes and pages share, and the contract's reading routes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import RedirectResponse
+from sqlalchemy import ColumnElement, and_, exists, literal, select, tuple_
+from sqlalchemy.orm import Session, defer
+
+from robotrace.serve.artifacts import signed_download
+from robotrace.serve.models import Artifact, Episode, UtcDateTime
+from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodeSummary
+from robotrace.serve.services import get_services, public_base_url, require_key
+
+__all__ = [
+    "EpisodeFilter",
+    "artifact_of",
+    "episode_or_404",
+    "episode_summary",
+    "list_episodes",
+    "router",
+]
+
+router = APIRouter(prefix="/api/episodes", dependencies=[Depends(require_key)])
+
+_HAS_VIDEO = exists().where(and_(Artifact.episode_id == Episode.id, Artifact.kind == "video"))
+
+
+@dataclass(frozen=True)
+class EpisodeFilter:
+    """Which episodes to list; None lets every value pass.
+
+    Args:
+        status: The status.
+        policy_version: The policy version.
+        env_version: The environment version.
+        git_sha: The beginning of the git sha.
+        seed: The seed.
+        robot: The robot.
+        source: The source.
+    """
+
+    status: str | None = None
+    policy_version: str | None = None
+    env_version: str | None = None
+    git_sha: str | None = None
+    seed: int | None = None
+    robot: str | None = None
+    source: str | None = None
+
+
+def list_episodes(
+    session: Session, filters: EpisodeFilter, *, limit: int, cursor: str | None = None
+) -> tuple[list[EpisodeSummary], str | None]:
+    """A page of episodes, newest first.
+
+    Args:
+        session: A session.
+        filters: Which episodes.
+        limit: The most episodes to return.
+        cursor: Where the page before ended; None for the newest.
+
+    Returns:
+        The episodes, and the cursor of the next page, None when there is none.
+
+    Raises:
+        HTTPException: 400 for a cursor this function did not make.
+    """
+    query = (
+        select(Episode, _HAS_VIDEO)
+        .options(defer(Episode.meta, raiseload=True), defer(Episode.otel, raiseload=True))
+        .where(*_conditions(filters))
+    )
+    if cursor is not None:
+        created_at, episode_id = _decode_cursor(cursor)
+        # A keyset, not an offset: what arrives meanwhile moves nothing, and page 1,000 costs what page 1 does.
+        query = query.where(
+            tuple_(Episode.created_at, Episode.id) < tuple_(literal(created_at, UtcDateTime), literal(episode_id))
+        )
+    query = query.order_by(Episode.created_at.desc(), Episode.id.desc()).limit(limit + 1)
+    rows = session.execute(query).all()
+    page = [episode_summary(episode, has_video=has_video) for episode, has_video in rows[:limit]]
+    return page, _encode_cursor(rows[limit - 1][0]) if len(rows) > limit else None
+
+
+def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
+    """An episode as lists show it."""
+    return EpisodeSummary(
+        id=episode.id,
+        name=episode.name,
+        status=episode.status,
+        source=episode.source,
+        robot=episode.robot,
+        policy_version=episode.policy_version,
+        env_version=episode.env_version,
+        git_sha=episode.git_sha,
+        seed=None if episode.seed is None else str(episode.seed),
+        fps=episode.fps,
+        duration_s=episode.duration_s,
+        failure_time_s=episode.failure_time_s,
+        created_at=episode.created_at,
+        updated_at=episode.updated_at,
+        has_video=has_video,
+        success=episode.success,
+        reward_total=episode.reward_total,
+        steps=episode.steps,
+        failure_reason=episode.failure_reason,
+    )
+
+
+def episode_or_404(session: Session, episode_id: str) -> Episode:
+    """The episode.
+
+    Raises:
+        HTTPException: 404 when there is none.
+    """
+    episode = session.get(Episode, episode_id)
+    if episode is None:
+        raise HTTPException(404, "there is no such episode")
+    return episode
+
+
+def artifact_of(session: Session, episode_id: str, kind: str) -> Artifact | None:
+    """The file in a slot of an episode, None when it is empty."""
+    return session.scalar(select(Artifact).where(Artifact.episode_id == episode_id, Artifact.kind == kind))
+
+
+@router.get("/{episode_id}")
+def read_episode(episode_id: str, request: Request) -> EpisodeDetail:
+    """The episode, its metadata included."""
+    with get_services(request).database.read() as session:
+        episode = episode_or_404(session, episode_id)
+        return EpisodeDetail(
+            episode_id=episode.id,
+            name=episode.name,
+            status=episode.status,
+            source=episode.source,
+            robot=episode.robot,
+            policy_version=episode.policy_version,
+            env_version=episode.env_version,
+            git_sha=episode.git_sha,
+            seed=episode.seed,
+            fps=episode.fps,
+            duration_s=episode.duration_s,
+            failure_time_s=episode.failure_time_s,
+            bytes_total=episode.bytes_total,
+            metadata=episode.meta,
+            otel=episode.otel,
+            created_at=episode.created_at,
+            updated_at=episode.updated_at,
+            artifacts=[
+                ArtifactInfo(
+                    kind=artifact.kind,
+                    size=artifact.size,
+                    sha256=artifact.sha256,
+                    content_type=artifact.content_type,
+                    file_name=artifact.file_name,
+                )
+                for artifact in episode.artifacts
+            ],
+        )
+
+
+@router.get("/{episode_id}/artifact/{kind}", status_code=302, response_class=RedirectResponse)
+def read_artifact(episode_id: str, kind: str, request: Request) -> RedirectResponse:
+    """A redirect to the bytes of an artifact."""
+    services = get_services(request)
+    with services.database.read() as session:
+        episode_or_404(session, episode_id)
+        artifact = artifact_of(session, episode_id, kind)
+        if artifact is None:
+            raise HTTPException(404, f"the episode has no {kind}")
+        return RedirectResponse(public_base_url(request) + signed_download(services.store, artifact), 302)
+
+
+def _conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
+    for name in ("status", "policy_version", "env_version", "seed", "robot", "source"):
+        value = getattr(filters, name)
+        if value is not None:
+            yield getattr(Episode, name) == value
+    if filters.git_sha is not None:
+        yield Episode.git_sha.startswith(filters.git_sha, autoescape=True)
+
+
+def _encode_cursor(episode: Episode) -> str:
+    text = json.dumps([episode.created_at.isoformat(), episode.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        created_at, episode_id = json.loads(base64.urlsafe_b64decode(padded))
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None or not isinstance(episode_id, str):
+            raise ValueError(cursor)
+    except (ValueError, TypeError):
+        raise HTTPException(400, "cursor: not one of ours") from None
+    return moment, episode_id

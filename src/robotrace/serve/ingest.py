@@ -1,0 +1,164 @@
+"""How an episode comes in: create, PUT the files, finalize."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, HTTPException, Request
+from sqlalchemy import select
+
+from robotrace.serve.artifacts import signed_upload
+from robotrace.serve.episodes import episode_or_404
+from robotrace.serve.models import Episode, utc_now
+from robotrace.serve.schemas import (
+    ArtifactClaim,
+    ArtifactKind,
+    CreatedEpisode,
+    CreateEpisode,
+    FinalizedEpisode,
+    FinalizeEpisode,
+    UploadUrl,
+    UploadUrls,
+)
+from robotrace.serve.services import Services, get_services, public_base_url, require_key
+from robotrace.serve.video_index import ensure_video_index
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/ingest", dependencies=[Depends(require_key)])
+
+_INT64_MAX = 2**63 - 1
+
+
+@router.post("/episode", status_code=201)
+def create_episode(
+    body: CreateEpisode,
+    request: Request,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> CreatedEpisode:
+    """Open an episode; a repeat with the same ``Idempotency-Key`` answers with the same one and fresh URLs."""
+    services = get_services(request)
+    kinds = list(dict.fromkeys(body.request_uploads))
+    with services.database.write() as session:
+        # The write lock is held: of two repeats at once, the second one finds the row of the first.
+        episode = None
+        if idempotency_key is not None:
+            episode = session.scalar(select(Episode).where(Episode.idempotency_key == idempotency_key))
+        if episode is None:
+            now = utc_now()
+            episode = Episode(
+                id=str(uuid.uuid4()),
+                idempotency_key=idempotency_key,
+                status="recording",
+                source=body.source,
+                name=body.name,
+                robot=body.robot,
+                policy_version=body.policy_version,
+                env_version=body.env_version,
+                git_sha=body.git_sha,
+                seed=body.seed,
+                fps=body.fps,
+                otel=None if body.otel is None else body.otel.model_dump(),
+                requested_uploads=kinds,
+                created_at=now,
+                updated_at=now,
+            )
+            _set_metadata(episode, body.metadata or {})
+            session.add(episode)
+        return CreatedEpisode(
+            episode_id=episode.id,
+            status=episode.status,
+            storage="r2",
+            upload_urls=_upload_urls(services, request, episode),
+        )
+
+
+@router.post("/episode/{episode_id}/upload-urls")
+def sign_uploads(episode_id: str, request: Request) -> UploadUrls:
+    """Sign the upload URLs of an episode again."""
+    services = get_services(request)
+    with services.database.read() as session:
+        episode = episode_or_404(session, episode_id)
+        _refuse_archived(episode)
+        return UploadUrls(episode_id=episode.id, upload_urls=_upload_urls(services, request, episode))
+
+
+@router.post("/episode/{episode_id}/finalize")
+def finalize_episode(
+    episode_id: str, body: FinalizeEpisode, request: Request, background: BackgroundTasks
+) -> FinalizedEpisode:
+    """Close an episode; the first finalize counts, a repeat changes nothing and answers with what is stored."""
+    services = get_services(request)
+    with services.database.write() as session:
+        episode = episode_or_404(session, episode_id)
+        _refuse_archived(episode)
+        # On a repeat too: the client deletes its copy when we say that everything has arrived.
+        _check_claims(services, episode, body.artifacts or ())
+        if episode.status == "recording":
+            _close(episode, body)
+            # After the answer: demuxing a long video takes longer than a client should wait.
+            background.add_task(ensure_video_index, services, episode_id)
+        return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
+
+
+def _upload_urls(services: Services, request: Request, episode: Episode) -> list[UploadUrl]:
+    kinds: list[ArtifactKind] = episode.requested_uploads  # type: ignore[assignment]  # JSON of what create checked
+    return [signed_upload(services.store, public_base_url(request), episode.id, kind) for kind in kinds]
+
+
+def _refuse_archived(episode: Episode) -> None:
+    if episode.status == "archived":
+        raise HTTPException(409, "the episode is archived")
+
+
+def _check_claims(services: Services, episode: Episode, claims: Iterable[ArtifactClaim]) -> None:
+    stored = {artifact.kind: artifact for artifact in episode.artifacts}
+    for claim in claims:
+        artifact = stored.get(claim.kind)
+        if artifact is None or not services.store.path(artifact.object_key).is_file():
+            raise HTTPException(409, f"{claim.kind}: nothing has arrived in this slot")
+        if artifact.size != claim.size:
+            raise HTTPException(409, f"{claim.kind}: {artifact.size} bytes have arrived, not {claim.size}")
+        if artifact.sha256 != claim.sha256:
+            raise HTTPException(409, f"{claim.kind}: the sha256 of what has arrived is {artifact.sha256}")
+
+
+def _close(episode: Episode, body: FinalizeEpisode) -> None:
+    episode.status = body.status
+    if body.duration_s is not None:
+        episode.duration_s = body.duration_s
+    if body.fps is not None:
+        episode.fps = body.fps
+    if body.bytes_total is not None:
+        episode.bytes_total = body.bytes_total
+    if body.status == "failed" and body.failure_time_s is not None:
+        latest = math.inf if episode.duration_s is None else episode.duration_s
+        episode.failure_time_s = min(max(body.failure_time_s, 0.0), latest)
+    if body.metadata:
+        _set_metadata(episode, {**episode.meta, **body.metadata})
+    episode.updated_at = utc_now()
+
+
+def _set_metadata(episode: Episode, metadata: dict[str, Any]) -> None:
+    """Store the metadata, and what lists show of it in columns; what is not of the expected type is not shown."""
+    episode.meta = metadata
+    outcome = metadata.get("outcome")
+    outcome = outcome if isinstance(outcome, dict) else {}
+    success, reward, steps = (outcome.get(name) for name in ("success", "reward_total", "steps"))
+    reason = metadata.get("failure_reason")
+    episode.success = success if isinstance(success, bool) else None
+    episode.reward_total = _finite(reward)
+    episode.steps = steps if type(steps) is int and abs(steps) <= _INT64_MAX else None
+    episode.failure_reason = reason if isinstance(reason, str) else None
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond float64
+        return None

@@ -1,0 +1,61 @@
+"""API keys: ``rt_<10 public characters>_<43 secret characters>``.
+
+A key is found by its public part and compared by the SHA-256 of the whole; 256 random bits need no slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from robotrace.serve.models import ApiKey, utc_now
+
+__all__ = ["create_key", "has_keys", "replace_internal_key", "verify_key"]
+
+_PUBLIC_ALPHABET = string.ascii_lowercase + string.digits
+_PUBLIC_LENGTH = 10
+_SECRET_BYTES = 32  # 43 characters of base64url
+_KEY = re.compile(r"rt_([a-z0-9]{10})_[A-Za-z0-9_-]{43}")
+_NO_KEY_SHA256 = "0" * 64
+
+
+def create_key(session: Session, name: str, *, internal: bool = False) -> str:
+    """Make a key and return its text, which cannot be had again."""
+    public = "".join(secrets.choice(_PUBLIC_ALPHABET) for _ in range(_PUBLIC_LENGTH))
+    text = f"rt_{public}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    session.add(
+        ApiKey(public=public, secret_sha256=_sha256(text), name=name[:200], internal=internal, created_at=utc_now())
+    )
+    return text
+
+
+def has_keys(session: Session) -> bool:
+    """Whether a key was ever made for a user; revoked ones count."""
+    return bool(session.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.internal.is_(False))))
+
+
+def replace_internal_key(session: Session) -> str:
+    """Make the key of this run of the deployment; those of earlier runs stop working."""
+    session.execute(delete(ApiKey).where(ApiKey.internal.is_(True)))
+    return create_key(session, "internal", internal=True)
+
+
+def verify_key(session: Session, text: str) -> bool:
+    """Whether this is the text of a key that is in force."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        return False
+    key = session.scalar(select(ApiKey).where(ApiKey.public == match.group(1), ApiKey.revoked_at.is_(None)))
+    # Compared even when there is none, so that an unknown public part takes as long as a wrong secret.
+    same = hmac.compare_digest(_sha256(text), _NO_KEY_SHA256 if key is None else key.secret_sha256)
+    return same and key is not None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

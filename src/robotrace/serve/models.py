@@ -1,0 +1,159 @@
+"""The tables of a deployment."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+__all__ = ["ApiKey", "Artifact", "Base", "Episode", "UtcDateTime", "VideoIndex", "utc_now"]
+
+
+def utc_now() -> datetime:
+    """The current time, aware, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no zone, so it is taken off on the way in and put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time, turn the others into UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(timezone.utc)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Say that it is UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+class Base(DeclarativeBase):
+    """The base of all tables; constraints have names, since a later migration must be able to drop them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class ApiKey(Base):
+    """A key that may ingest and read; the text itself is not stored."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    public: Mapped[str] = mapped_column(String(10), unique=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(200))
+    internal: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Episode(Base):
+    """One episode.
+
+    ``success``, ``reward_total``, ``steps`` and ``failure_reason`` repeat what is in the metadata: lists show them, and
+    metadata can be large.
+    """
+
+    __tablename__ = "episodes"
+    __table_args__ = (
+        # Lists go newest first by keyset; the filters people page through get the same order behind them.
+        Index(None, "created_at", "id"),
+        Index(None, "policy_version", "created_at", "id"),
+        Index(None, "seed", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    status: Mapped[str] = mapped_column(String(20))
+    source: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str | None] = mapped_column(String(200))
+    robot: Mapped[str | None] = mapped_column(String(120))
+    policy_version: Mapped[str | None] = mapped_column(String(200))
+    env_version: Mapped[str | None] = mapped_column(String(200))
+    git_sha: Mapped[str | None] = mapped_column(String(64))
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    fps: Mapped[float | None] = mapped_column(Float)
+    duration_s: Mapped[float | None] = mapped_column(Float)
+    failure_time_s: Mapped[float | None] = mapped_column(Float)
+    bytes_total: Mapped[int | None] = mapped_column(BigInteger)
+    success: Mapped[bool | None] = mapped_column(Boolean)
+    reward_total: Mapped[float | None] = mapped_column(Float)
+    steps: Mapped[int | None] = mapped_column(BigInteger)
+    failure_reason: Mapped[str | None] = mapped_column(Text)
+    # ``metadata`` is taken on a declarative class.
+    meta: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    otel: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    requested_uploads: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    artifacts: Mapped[list[Artifact]] = relationship(
+        back_populates="episode", cascade="all, delete-orphan", order_by="Artifact.id"
+    )
+
+
+class Artifact(Base):
+    """A file that has arrived in a slot of an episode."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(20))
+    object_key: Mapped[str] = mapped_column(String(200))
+    file_name: Mapped[str] = mapped_column(String(100))
+    content_type: Mapped[str] = mapped_column(String(100))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    stored_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    episode: Mapped[Episode] = relationship(back_populates="artifacts")
+
+
+class VideoIndex(Base):
+    """When each frame of an episode's video is shown; made once from the file with this sha256."""
+
+    __tablename__ = "video_indexes"
+
+    episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    frame_count: Mapped[int] = mapped_column(Integer)
+    end_ms: Mapped[float] = mapped_column(Float)
+    # frame_count + 1 little-endian float64: the presentation time of each frame in ms, then the end of the last.
+    times_ms: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,121 @@
+"""NPZ files of unknown origin, read within bounds.
+
+``numpy.load`` trusts the shape in a member's header and allocates what it says; here it is compared with what the
+archive holds first, and members nobody asks for are not unpacked.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+__all__ = ["NpzFile", "NpzMember", "SeriesError"]
+
+_MAX_BYTES = 2 * 1024**3
+_SUFFIX = ".npy"
+_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+class SeriesError(Exception):
+    """A file whose series cannot be read."""
+
+
+@dataclass(frozen=True)
+class NpzMember:
+    """An array in an NPZ file, as its header describes it.
+
+    Args:
+        key: Its name, without ``.npy``.
+        dtype: Its dtype.
+        shape: Its shape.
+    """
+
+    key: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """The length of the first axis; 1 for a single value."""
+        return self.shape[0] if self.shape else 1
+
+
+class NpzFile:
+    """The arrays of an NPZ file; a context manager.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SeriesError: It is no NPZ file, or broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._left = _MAX_BYTES
+        self.members: dict[str, NpzMember] = {}
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except _BROKEN as error:
+            raise SeriesError(f"not an NPZ file: {error}") from error
+        try:
+            for info in self._zip.infolist():
+                key = info.filename.removesuffix(_SUFFIX)
+                self.members[key] = self._describe(info, key)
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> NpzFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    def read(self, member: NpzMember) -> NDArray[Any]:
+        """Unpack an array.
+
+        Raises:
+            SeriesError: It is broken, or this file has now been asked for more than 2 GiB.
+        """
+        self._left -= math.prod(member.shape) * member.dtype.itemsize
+        if self._left < 0:
+            raise SeriesError(f"more than {_MAX_BYTES} bytes unpacked")
+        try:
+            with self._zip.open(member.key + _SUFFIX) as file:
+                array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+                return array
+        except (*_BROKEN, KeyError, MemoryError) as error:
+            raise SeriesError(f"{member.key} is broken: {error}") from error
+
+    def _describe(self, info: zipfile.ZipInfo, key: str) -> NpzMember:
+        try:
+            with self._zip.open(info) as file:
+                shape, dtype = _read_header(file)
+                size = info.file_size - file.tell()
+        except _BROKEN as error:
+            raise SeriesError(f"{key} is no array: {error}") from error
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
+            raise SeriesError(f"{key} claims to be larger than it is")
+        return NpzMember(key, dtype, shape)
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = npy.read_array_header_2_0(file)
+    else:  # 3.0 is for field names outside ASCII
+        raise ValueError(f"npy format {version}")
+    return shape, dtype

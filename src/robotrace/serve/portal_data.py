@@ -1,0 +1,200 @@
+"""What the pages show, as JSON and as binary; the page templates use the same functions.
+
+These routes ask for no key: they are served on loopback only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from pydantic import BaseModel
+
+from robotrace.serve.artifacts import signed_download
+from robotrace.serve.episodes import EpisodeFilter, episode_or_404, episode_summary, list_episodes
+from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
+from robotrace.serve.series import SeriesError, read_series
+from robotrace.serve.services import Services, get_services
+from robotrace.serve.video_index import ensure_video_index
+
+__all__ = [
+    "EpisodeList",
+    "EpisodeView",
+    "LinkedArtifact",
+    "SummaryWithMetadata",
+    "VideoView",
+    "episode_filter",
+    "episode_list",
+    "episode_view",
+    "router",
+]
+
+router = APIRouter(prefix="/portal", include_in_schema=False)
+
+
+class EpisodeList(BaseModel):
+    """A page of the list of episodes."""
+
+    episodes: list[EpisodeSummary]
+    next: str | None
+
+
+class SummaryWithMetadata(EpisodeSummary):
+    """An episode as its page shows it."""
+
+    metadata: dict[str, Any]
+    otel: dict[str, Any] | None
+
+
+class LinkedArtifact(ArtifactInfo):
+    """A file, and where this page may get it."""
+
+    url: str
+
+
+class VideoView(BaseModel):
+    """The video of an episode."""
+
+    url: str
+    width: int
+    height: int
+    frame_count: int
+    end_ms: float
+    frames_url: str
+
+
+class EpisodeView(BaseModel):
+    """Everything the page of an episode needs, but the series."""
+
+    episode: SummaryWithMetadata
+    artifacts: list[LinkedArtifact]
+    video: VideoView | None
+    series_url: str
+
+
+def episode_filter(
+    status: str = "",
+    policy_version: str = "",
+    env_version: str = "",
+    git_sha: str = "",
+    seed: str = "",
+    robot: str = "",
+    source: str = "",
+) -> EpisodeFilter:
+    """The filter in a query string; a form sends the fields left empty, too, which stand for no filter.
+
+    Raises:
+        HTTPException: 400 for a seed that is no 64-bit integer.
+    """
+    try:
+        number = int(seed) if seed.strip() else None
+    except ValueError:
+        raise HTTPException(400, "seed: not an integer") from None
+    if number is not None and not -(2**63) <= number < 2**63:
+        raise HTTPException(400, "seed: not a 64-bit integer")
+    return EpisodeFilter(
+        status=status or None,
+        policy_version=policy_version or None,
+        env_version=env_version or None,
+        git_sha=git_sha or None,
+        seed=number,
+        robot=robot or None,
+        source=source or None,
+    )
+
+
+def episode_list(services: Services, filters: EpisodeFilter, *, limit: int = 50, cursor: str = "") -> EpisodeList:
+    """A page of episodes, newest first; see :func:`robotrace.serve.episodes.list_episodes`."""
+    with services.database.read() as session:
+        episodes, following = list_episodes(session, filters, limit=limit, cursor=cursor or None)
+    return EpisodeList(episodes=episodes, next=following)
+
+
+def episode_view(services: Services, episode_id: str) -> EpisodeView:
+    """What the page of an episode shows.
+
+    Raises:
+        HTTPException: 404 when there is no such episode.
+    """
+    index = ensure_video_index(services, episode_id)
+    with services.database.read() as session:
+        episode = episode_or_404(session, episode_id)
+        artifacts = [
+            LinkedArtifact(
+                kind=artifact.kind,
+                size=artifact.size,
+                sha256=artifact.sha256,
+                content_type=artifact.content_type,
+                file_name=artifact.file_name,
+                url=signed_download(services.store, artifact),
+            )
+            for artifact in episode.artifacts
+        ]
+        video = next((artifact for artifact in artifacts if artifact.kind == "video"), None)
+        summary = episode_summary(episode, has_video=video is not None)
+        detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
+    return EpisodeView(
+        episode=detail,
+        artifacts=artifacts,
+        video=None
+        if video is None or index is None
+        else VideoView(
+            url=video.url,
+            width=index.width,
+            height=index.height,
+            frame_count=index.frame_count,
+            end_ms=index.end_ms,
+            frames_url=f"/portal/episodes/{episode_id}/frames.bin",
+        ),
+        series_url=f"/portal/episodes/{episode_id}/series.bin",
+    )
+
+
+@router.get("/episodes.json")
+def episodes_json(
+    request: Request,
+    filters: Annotated[EpisodeFilter, Depends(episode_filter)],
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str = "",
+) -> EpisodeList:
+    """The list of episodes."""
+    return episode_list(get_services(request), filters, limit=limit, cursor=cursor)
+
+
+@router.get("/episodes/{episode_id}.json")
+def episode_json(episode_id: str, request: Request) -> EpisodeView:
+    """One episode."""
+    return episode_view(get_services(request), episode_id)
+
+
+@router.get("/episodes/{episode_id}/frames.bin")
+def frames_bin(episode_id: str, request: Request) -> Response:
+    """The presentation times of the video's frames in ms, then its end: little-endian float64."""
+    index = ensure_video_index(get_services(request), episode_id)
+    if index is None:
+        raise HTTPException(404, "the episode has no video that can be read")
+    return _binary(index.times_ms)
+
+
+@router.get("/episodes/{episode_id}/series.bin")
+def series_bin(
+    episode_id: str,
+    request: Request,
+    start_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    end_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    points: Annotated[int, Query(ge=1, le=50_000)] = 4000,
+) -> Response:
+    """The numeric streams of an episode; see :func:`robotrace.serve.series.read_series` for the format."""
+    services = get_services(request)
+    with services.database.read() as session:
+        episode = episode_or_404(session, episode_id)
+        files = {artifact.kind: services.store.path(artifact.object_key) for artifact in episode.artifacts}
+    sources = [(kind, files[kind]) for kind in ("sensors", "actions") if kind in files]
+    try:
+        return _binary(read_series(sources, start_ms=start_ms, end_ms=end_ms, points=points))
+    except SeriesError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+def _binary(content: bytes) -> Response:
+    return Response(content, media_type="application/octet-stream")

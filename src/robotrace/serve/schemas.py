@@ -1,0 +1,187 @@
+"""The JSON of the contract, in and out."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+
+__all__ = [
+    "ArtifactClaim",
+    "ArtifactInfo",
+    "ArtifactKind",
+    "CreateEpisode",
+    "CreatedEpisode",
+    "EpisodeDetail",
+    "EpisodeSummary",
+    "FinalizeEpisode",
+    "FinalizedEpisode",
+    "Otel",
+    "UploadUrl",
+    "UploadUrls",
+    "Utc",
+    "iso",
+]
+
+_INT64_MAX = 2**63 - 1
+
+
+def iso(moment: datetime) -> str:
+    """A time as ISO 8601 in UTC with a ``Z``."""
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        # NaN and lone surrogates pass a lenient parser, but no strict one could read them back.
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise ValueError("must be JSON: no NaN, no infinity, no broken Unicode, no bottomless nesting") from None
+    return value
+
+
+ArtifactKind = Literal["video", "sensors", "actions"]
+Utc = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
+# Strict: "7" or true for a number is a mistake of the sender, not a number.
+Int64 = Annotated[int, Field(strict=True, ge=-_INT64_MAX - 1, le=_INT64_MAX)]
+Count = Annotated[int, Field(strict=True, ge=0, le=_INT64_MAX)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Version = Annotated[str, Field(max_length=200)]
+
+
+class Otel(BaseModel):
+    """The span an episode was recorded in."""
+
+    trace_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    span_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    traceparent: Annotated[str, Field(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
+
+
+class CreateEpisode(BaseModel):
+    """``POST /api/ingest/episode``; everything may be left out."""
+
+    name: Annotated[str, Field(max_length=200)] | None = None
+    source: Literal["real", "sim", "replay"] = "real"
+    robot: Annotated[str, Field(max_length=120)] | None = None
+    policy_version: Version | None = None
+    env_version: Version | None = None
+    git_sha: Annotated[str, Field(max_length=64)] | None = None
+    seed: Int64 | None = None
+    fps: NotNegative | None = None
+    metadata: Metadata | None = None
+    otel: Otel | None = None
+    request_uploads: list[ArtifactKind] = ["video", "sensors", "actions"]
+
+
+class UploadUrl(BaseModel):
+    """Where to PUT one file."""
+
+    kind: ArtifactKind
+    url: str
+    expires_at: Utc
+    public_url: str | None
+
+
+class CreatedEpisode(BaseModel):
+    """The answer to a create."""
+
+    episode_id: str
+    status: str
+    storage: Literal["r2", "unconfigured"]
+    upload_urls: list[UploadUrl]
+
+
+class UploadUrls(BaseModel):
+    """Freshly signed URLs."""
+
+    episode_id: str
+    upload_urls: list[UploadUrl]
+
+
+class ArtifactClaim(BaseModel):
+    """What a client says it has uploaded."""
+
+    kind: ArtifactKind
+    size: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FinalizeEpisode(BaseModel):
+    """``POST /api/ingest/episode/{id}/finalize``."""
+
+    status: Literal["ready", "failed"]
+    duration_s: NotNegative | None = None
+    fps: NotNegative | None = None
+    bytes_total: Count | None = None
+    failure_time_s: Finite | None = None
+    metadata: Metadata | None = None
+    artifacts: list[ArtifactClaim] | None = None
+
+
+class FinalizedEpisode(BaseModel):
+    """The answer to a finalize."""
+
+    episode_id: str
+    status: str
+    updated_at: Utc
+
+
+class EpisodeSummary(BaseModel):
+    """An episode in a list; the seed is text, since JavaScript has no 64-bit integers."""
+
+    id: str
+    name: str | None
+    status: str
+    source: str
+    robot: str | None
+    policy_version: str | None
+    env_version: str | None
+    git_sha: str | None
+    seed: str | None
+    fps: float | None
+    duration_s: float | None
+    failure_time_s: float | None
+    created_at: Utc
+    updated_at: Utc
+    has_video: bool
+    success: bool | None
+    reward_total: float | None
+    steps: int | None
+    failure_reason: str | None
+
+
+class ArtifactInfo(BaseModel):
+    """A file that has arrived."""
+
+    kind: str
+    size: int
+    sha256: str
+    content_type: str
+    file_name: str
+
+
+class EpisodeDetail(BaseModel):
+    """``GET /api/episodes/{id}``."""
+
+    episode_id: str
+    name: str | None
+    status: str
+    source: str
+    robot: str | None
+    policy_version: str | None
+    env_version: str | None
+    git_sha: str | None
+    seed: int | None
+    fps: float | None
+    duration_s: float | None
+    failure_time_s: float | None
+    bytes_total: int | None
+    metadata: dict[str, Any]
+    otel: dict[str, Any] | None
+    created_at: Utc
+    updated_at: Utc
+    artifacts: list[ArtifactInfo]

@@ -1,0 +1,214 @@
+"""One running deployment."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import os
+import secrets
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+
+from robotrace.errors import ConfigurationError
+from robotrace.serve.app import create_app
+from robotrace.serve.database import Database
+from robotrace.serve.keys import create_key, has_keys, replace_internal_key
+from robotrace.serve.settings import Settings
+from robotrace.serve.store import LocalStore
+
+__all__ = ["Deployment"]
+
+_SECRET_BYTES = 32
+_BACKLOG = 2048
+_START_TIMEOUT_S = 10.0
+# Together below the 5 s that stop() may take: requests may end by themselves, then they are cut off.
+_GRACE_S = 3
+_STOP_TIMEOUT_S = 4.5
+
+
+class Deployment:
+    """The API, the store and the portal of one data folder, served by a thread of this process.
+
+    Example::
+
+        with Deployment(Settings(Path("~/.robotrace/serve").expanduser())) as deployment:
+            print(deployment.base_url, deployment.first_key)
+            deployment.wait()
+
+    Args:
+        settings: Where it keeps its things and where it listens.
+
+    Attributes:
+        base_url: Where it is reached, with the real port.
+        first_key: The API key made on the very first start on this folder, else None. Show it: it is not stored.
+        internal_key: An API key that works while this deployment runs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open = ExitStack()
+        self._lock = threading.Lock()
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._database: Database | None = None
+        self.base_url = ""
+        self.first_key: str | None = None
+        self.internal_key = ""
+
+    def __enter__(self) -> Deployment:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start serving; returns when requests are answered.
+
+        Raises:
+            ConfigurationError: The host is not a loopback one, the port is in use, the folder cannot be written or
+                already has a deployment, or its database is of a newer version.
+        """
+        if self._thread is not None:
+            raise ConfigurationError("this deployment was started before")
+        _require_loopback(self._settings.host)
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop serving, within 5 s; requests under way get 3 of them. Harmless when stopped already."""
+        with self._lock:
+            if self._server is not None and self._thread is not None:
+                self._server.should_exit = True
+                self._thread.join(_STOP_TIMEOUT_S)
+            self._open.close()
+
+    def wait(self) -> None:
+        """Block until the deployment is stopped; Ctrl-C raises KeyboardInterrupt here."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def create_key(self, name: str) -> str:
+        """Make an API key and return its text, which cannot be had again.
+
+        Args:
+            name: What it is for.
+
+        Raises:
+            ConfigurationError: The deployment does not run.
+        """
+        if self._database is None or self._thread is None or not self._thread.is_alive():
+            raise ConfigurationError("the deployment does not run")
+        with self._database.write() as session:
+            return create_key(session, name)
+
+    def _start(self) -> None:
+        settings = self._settings
+        try:
+            secret = self._open_data_dir()
+            store = LocalStore(settings.objects_dir, secret)
+            store.discard_incoming()
+        except OSError as error:
+            raise ConfigurationError(f"the data folder {settings.data_dir} cannot be used: {error}") from error
+        listener = self._open.enter_context(_listen(settings.host, settings.port))
+        self._database = Database(settings.database_url)
+        self._open.callback(self._database.close)
+        self._database.migrate()
+        config = uvicorn.Config(
+            create_app(settings, self._database, store),
+            access_log=False,  # would write signed URLs
+            log_config=None,  # logging belongs to the process we are a guest in
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="robotrace-serve", daemon=True
+        )
+        self._thread.start()
+        self._wait_until_started(self._server, self._thread)
+        with self._database.write() as session:
+            self.internal_key = replace_internal_key(session)
+            if not has_keys(session):
+                self.first_key = create_key(session, "first")
+        name = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.base_url = f"http://{name}:{listener.getsockname()[1]}"
+
+    def _open_data_dir(self) -> bytes:
+        """Make the folder ours; returns the secret that signs URLs."""
+        settings = self._settings
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._open.enter_context(os.fdopen(os.open(settings.lock_path, os.O_RDWR | os.O_CREAT, 0o600), "r+b"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"another deployment runs on {settings.data_dir}; stop it first") from None
+        # SQLite gives its journal the mode of the database.
+        os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
+        return _secret(settings.secret_path)
+
+    @staticmethod
+    def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise ConfigurationError("the server did not start; the log says why")
+            time.sleep(0.002)
+
+
+def _require_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"{host} is not a loopback address: the pages ask for no login yet, so they are served on this machine only"
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind)
+    try:
+        # Lets a restart follow at once; on Linux it does not let two listen.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(f"port {port} on {host} is in use; choose another with --port") from error
+        raise ConfigurationError(f"cannot listen on port {port} of {host}: {error.strerror}") from error
+    return listener
+
+
+def _secret(path: Path) -> bytes:
+    """Read the secret, or make it on the first start."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) != _SECRET_BYTES:
+            raise ConfigurationError(
+                f"{path} does not hold {_SECRET_BYTES} bytes; delete it to get a new one"
+            ) from None
+        return secret
+    with os.fdopen(descriptor, "wb") as file:
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        file.write(secret)
+    return secret
