@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import sys
 import uuid
@@ -20,8 +19,8 @@ from robotrace.ingest import (
     EpisodeSource,
     checked_choice,
     create_episode,
+    create_payload,
 )
-from robotrace.jsonable import metadata_json
 
 if TYPE_CHECKING:
     import httpx
@@ -122,20 +121,20 @@ class Client:
         for kind in artifacts:
             checked_choice("artifacts", kind, ArtifactKind)
         key = str(uuid.uuid4())
-        given = {
-            "name": name,
-            "robot": robot,
-            "policy_version": policy_version,
-            "env_version": env_version,
-            "git_sha": git_sha,
-            "seed": None if seed is None else _index("seed", seed),
-            "fps": None if fps is None else float(fps),
-            "otel": current_trace(),
-        }
-        payload: dict[str, Any] = {"source": source, "request_uploads": list(dict.fromkeys(artifacts))}
-        payload |= {name: value for name, value in given.items() if value is not None}
-        # A server that does not know the Idempotency-Key header still learns the uuid.
-        payload["metadata"] = {"client_episode_id": key, **metadata_json(metadata or {})}
+        payload = create_payload(
+            source=source,
+            request_uploads=artifacts,
+            client_episode_id=key,
+            name=name,
+            robot=robot,
+            policy_version=policy_version,
+            env_version=env_version,
+            git_sha=git_sha,
+            seed=seed,
+            fps=fps,
+            otel=current_trace(),
+            metadata=metadata or {},
+        )
         answer = create_episode(self._transport, payload, idempotency_key=key, retry_rate_limit=True)
         episode = _episode_from(answer, self)
         self._announce(episode)
@@ -298,13 +297,6 @@ def log_episode(
     """:meth:`Client.log_episode` on the default client."""
     given = locals()
     return _default_client().log_episode(**given)
-
-
-def _index(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ConfigurationError(f"{name} must be an integer, got {value!r}") from None
 
 
 def _episode_from(answer: Mapping[str, Any], client: Client) -> Episode:

@@ -18,8 +18,8 @@ from robotrace.ingest import (
     EpisodeFinalStatus,
     checked_choice,
     finalize_episode,
+    finalize_payload,
 )
-from robotrace.jsonable import metadata_json
 
 if TYPE_CHECKING:
     from robotrace.client import Client
@@ -148,14 +148,14 @@ class Episode:
             return
         if bytes_total is None and self._bytes_uploaded:
             bytes_total = self._bytes_uploaded
-        given = {
-            "duration_s": duration_s,
-            "fps": fps,
-            "bytes_total": bytes_total,
-            "failure_time_s": failure_time_s,
-            "metadata": None if metadata is None else metadata_json(metadata),
-        }
-        payload = {"status": status, **{key: value for key, value in given.items() if value is not None}}
+        payload = finalize_payload(
+            status=status,
+            duration_s=duration_s,
+            fps=fps,
+            bytes_total=bytes_total,
+            failure_time_s=failure_time_s,
+            metadata=metadata,
+        )
         answer = finalize_episode(self._transport(), self.id, payload)
         self._finalized = True
         self.status = str(answer.get("status", status))

@@ -1,0 +1,6 @@
+"""From a sealed episode to the deployment.
+
+Here live the folder format that recording and delivery share (``spool``, ``blocks``, ``npz``, ``sealing``), and what
+moves the folders (``delivery``, ``uploader``, ``retry``, ``salvage``). No NumPy and no video: a server without them
+can salvage and deliver what a training left behind.
+"""

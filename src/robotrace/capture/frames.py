@@ -1,0 +1,39 @@
+"""Frames as users' renderers give them, made into (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["as_rgb"]
+
+
+def as_rgb(frame: Any) -> NDArray[np.uint8]:
+    """A frame as (H, W, 3) uint8 RGB; a view where nothing has to change (its strides may be negative).
+
+    Takes (H, W), (H, W, 1), (H, W, 3), (H, W, 4) and (3, H, W); uint8, bool, or float in [0, 1]; and whatever
+    ``numpy.asarray`` takes, torch tensors on any device included.
+
+    Raises:
+        ValueError: It is no image of that kind.
+    """
+    if hasattr(frame, "detach"):
+        frame = frame.detach().cpu()
+    array = np.asarray(frame)
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise ValueError(f"a frame of shape {np.shape(frame)} is no image (H, W), (H, W, 1 | 3 | 4) or (3, H, W)")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype.kind == "f":
+        array = np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ValueError(f"a frame of dtype {array.dtype} is no image; it takes uint8, bool, or float in [0, 1]")
+    if array.shape[2] == 1:
+        return np.broadcast_to(array, (*array.shape[:2], 3))
+    return array[:, :, :3]

@@ -1,0 +1,287 @@
+"""What one recording process owns: its folder in the spool, its block file, the writer thread, the encoder.
+
+The training thread hands blocks over; the writer thread appends them, waits for the encoder, and seals. At an
+episode's end the training thread itself appends what is not yet written, into the page cache: a process that is
+killed right after ``env.step`` returned has lost nothing then. It never opens, syncs or closes a file.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from robotrace import faults
+from robotrace.capture.streams import Rows
+from robotrace.capture.video import EncoderProcess, VideoStream, open_video
+from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json, encode_steps
+from robotrace.deliver.files import write_json
+from robotrace.deliver.sealing import VIDEO_FILE, EpisodeParts, seal_episode
+from robotrace.deliver.spool import SealedEpisode, Spool
+
+__all__ = ["EpisodeFile", "RecordingProcess"]
+
+_log = logging.getLogger("robotrace")
+
+_MAX_PENDING_BYTES = 256 * 1024 * 1024
+_ROTATE_BYTES = 64 * 1024 * 1024
+_ENCODER_TIMEOUT_S = 60.0
+_MAX_ENCODER_STARTS = 2
+
+
+class _Pending:
+    """A record that is not known to be in the file yet."""
+
+    __slots__ = ("content", "kind", "nbytes", "sequence", "written")
+
+    def __init__(self, kind: int, sequence: int, content: Any, nbytes: int) -> None:
+        self.kind = kind
+        self.sequence = sequence
+        self.content = content
+        self.nbytes = nbytes
+        self.written = False
+
+
+class EpisodeFile:
+    """One episode's way to the disk. All methods but :meth:`write_pending` are the training thread's."""
+
+    def __init__(self, process: RecordingProcess, start: Mapping[str, Any]) -> None:
+        self.uuid: str = start["uuid"]
+        self.folder = process.folder / self.uuid
+        self.parts = EpisodeParts(self.uuid)
+        self.video: VideoStream | None = None
+        self.overloaded = False
+        self._process = process
+        self._sequence = 0
+        self._pending: collections.deque[_Pending] = collections.deque()
+        self._lock = threading.Lock()  # around two list operations, never around I/O
+        self._push(_Pending(START, 0, dict(start), 0))
+
+    def open_video(self, shape: tuple[int, int, int], frame_duration_ns: int) -> VideoStream:
+        """Begin the episode's video of (H, W, 3) frames.
+
+        Raises:
+            OSError: The encoder cannot be reached.
+        """
+        self.video = self._process.open_video(self.folder / VIDEO_FILE, shape, frame_duration_ns)
+        return self.video
+
+    def append(self, rows: list[Rows], nbytes: int) -> None:
+        """Hand over a block of ``nbytes`` bytes; beyond 256 MiB that wait for the disk it is dropped."""
+        if self._process.pending_bytes > _MAX_PENDING_BYTES:
+            self.overloaded = True
+        if self.overloaded:
+            return
+        self._push(_Pending(STEPS, self._sequence, rows, nbytes))
+        self._sequence += 1
+
+    def end(self, content: Mapping[str, Any]) -> None:
+        """The last record; when this returns everything is in the page cache."""
+        self._pending.append(_Pending(END, 0, dict(content), 0))
+        if self.video is not None:
+            try:
+                self.video.close()
+            except OSError as exc:
+                faults.report("the video encoder went away", exc)
+        try:
+            self.write_pending()
+        except OSError as exc:  # a full disk: the writer thread tries again at the seal
+            faults.report("an episode's last steps could not be written at once", exc)
+        self._process.enqueue(self.seal)
+
+    def write_pending(self) -> None:
+        """Append what is not in the file yet; two threads doing it at once repeat a record, which is harmless."""
+        while True:
+            with self._lock:
+                item = self._pending[0] if self._pending else None
+            if item is None:
+                return
+            if not item.written:
+                payload = self._encode(item)
+                self.parts.feed(self._process.append(item.kind, self.uuid, item.sequence, payload))
+                item.written = True
+            with self._lock:
+                if self._pending and self._pending[0] is item:
+                    self._pending.popleft()
+                    self._process.pending_bytes -= item.nbytes
+
+    @staticmethod
+    def _encode(item: _Pending) -> bytes:
+        if item.kind == STEPS:
+            return encode_steps([rows.column() for rows in item.content])
+        return encode_json(item.content)
+
+    def seal(self) -> None:
+        """On the writer thread: the last bytes, the video, then the sealed folder."""
+        self.write_pending()
+        self._take_video()
+        entry = seal_episode(self._process.spool, self.folder, self.parts)
+        if entry is None and self.folder.exists():
+            self._process.spool.discard(self.folder)
+        self._process.forget(self.uuid)
+        if entry is not None:
+            self._process.on_sealed(entry)
+
+    def write_intent(self) -> None:
+        """On the writer thread: the folder, and who this is, for a reader of the spool."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.parts.start is not None:
+            write_json(self.folder / "intent.json", self.parts.start, durable=False)
+
+    def _push(self, item: _Pending) -> None:
+        self._process.pending_bytes += item.nbytes
+        self._pending.append(item)
+        self._process.enqueue(self._write_start if item.kind == START else self.write_pending)
+
+    def _write_start(self) -> None:
+        self.write_pending()
+        if not self.parts.end:
+            self.write_intent()
+
+    def _take_video(self) -> None:
+        if self.video is None:
+            return
+        result = self.video.result(_ENCODER_TIMEOUT_S)
+        end = self.parts.end
+        if end is None or end.get("discard"):
+            return
+        metadata = end["finalize"].setdefault("metadata", {})
+        metadata["video"] = {**metadata.get("video", {}), "frames": result.frames}
+        if result.error is not None:
+            metadata["video"]["error"] = result.error
+            _log.warning("the video of episode %s is incomplete: %s", self.uuid, result.error)
+        if result.frames == 0:
+            (self.folder / VIDEO_FILE).unlink(missing_ok=True)
+
+
+class RecordingProcess:
+    """The recording half of a process, made with its first recorded episode.
+
+    Args:
+        spool: Where the episodes go.
+        on_sealed: Called on the writer thread with each sealed episode.
+
+    Raises:
+        OSError: The folder cannot be made.
+    """
+
+    def __init__(self, spool: Spool, on_sealed: Callable[[SealedEpisode], None]) -> None:
+        self.spool = spool
+        self.on_sealed = on_sealed
+        self.pending_bytes = 0
+        owned = spool.new_recording_folder()
+        self.folder = owned.path
+        self._lock = owned.lock
+        self._files_made = 1
+        self._file = BlockFile(self._block_path())
+        self._old_files: list[BlockFile] = []
+        self._users: dict[Path, set[str]] = collections.defaultdict(set)
+        self._users_lock = threading.Lock()
+        self._encoder: EncoderProcess | None = None
+        self._encoder_starts = 0
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def enqueue(self, job: Callable[[], None]) -> None:
+        """Run ``job`` on the writer thread, which starts with the first one."""
+        self._jobs.put(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="robotrace-writer", daemon=True)
+            self._thread.start()
+
+    def append(self, kind: int, uuid: str, sequence: int, payload: bytes) -> Any:
+        """Append one record to the current block file."""
+        with self._users_lock:
+            file = self._file
+            self._users[file.path].add(uuid)
+        return file.append(kind, uuid, sequence, payload)
+
+    def open_video(self, path: Path, shape: tuple[int, int, int], frame_duration_ns: int) -> VideoStream:
+        """Begin a video: in the encoder process, or on a thread where none can run."""
+        if self._encoder is not None and not self._encoder.alive:
+            self._encoder.close(0)
+            self._encoder = None
+        if self._encoder is None and self._encoder_starts < _MAX_ENCODER_STARTS:
+            self._encoder_starts += 1
+            try:
+                self._encoder = EncoderProcess(keep_open=(self._lock,))
+            except OSError as exc:
+                _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
+        return open_video(self._encoder, path, shape, frame_duration_ns)
+
+    def forget(self, uuid: str) -> None:
+        """On the writer thread: an episode needs its blocks no more; old block files nobody needs are deleted."""
+        with self._users_lock:
+            for users in self._users.values():
+                users.discard(uuid)
+            if self._file.size > _ROTATE_BYTES:
+                self._old_files.append(self._file)
+                self._files_made += 1
+                self._file = BlockFile(self._block_path())
+            unused = [file for file in self._old_files if not self._users[file.path]]
+            for file in unused:
+                self._old_files.remove(file)
+                del self._users[file.path]
+        for file in unused:
+            file.close()
+            file.path.unlink(missing_ok=True)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until everything handed over so far is sealed; False when the time ran out first."""
+        if self._thread is None:
+            return True
+        done = threading.Event()
+        self.enqueue(done.set)
+        return done.wait(timeout_s)
+
+    def close(self, timeout_s: float) -> bool:
+        """Seal what is ended, end the encoder, remove the folder; False when the time ran out first.
+
+        What is left then is salvaged by the next uploader.
+        """
+        drained = self.drain(timeout_s)
+        if self._encoder is not None:
+            self._encoder.close(timeout_s if drained else 0)
+            self._encoder = None
+        if not drained:
+            return False
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(timeout_s)
+        for file in (self._file, *self._old_files):
+            file.close()
+        self.spool.discard(self.folder)
+        self._unlock()
+        return True
+
+    def abandon(self) -> None:
+        """In a forked child: let go of all that is the parent's, without touching it."""
+        if self._encoder is not None:
+            self._encoder.abandon()
+        for file in (self._file, *self._old_files):
+            file.close()
+        # Closing a duplicate of the descriptor leaves the parent's lock as it is; unlocking would not.
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _block_path(self) -> Path:
+        return self.folder / f"blocks-{self._files_made:04d}.rtb"
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception as exc:
+                try:
+                    faults.report("an episode could not be written", exc)
+                except Exception:
+                    _log.exception("the writer thread failed")

@@ -1,0 +1,207 @@
+"""One open episode: what happened, on its clock, until it ends."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from robotrace.capture.clock import EnvClock
+from robotrace.capture.frames import as_rgb
+from robotrace.capture.process import EpisodeFile, RecordingProcess
+from robotrace.capture.streams import Rows, Stream
+from robotrace.capture.video import VideoStream
+from robotrace.deliver.sealing import CLOCK_KEY
+from robotrace.ingest import EpisodeFinalStatus, finalize_payload
+
+__all__ = ["Recording"]
+
+_BLOCK_BYTES = 1024 * 1024
+_BLOCK_STEPS = 4096
+_BLOCK_NS = 1_000_000_000
+"""A block ends after 1 MiB, 4,096 steps or a second: that much can be lost to a kill in the middle of an episode."""
+_FALLBACK_FRAME_NS = 33_333_333
+_STAMP = "<i8"
+_WALL_CLOCK = "wall_clock/value"
+
+
+class Recording:
+    """N steps: N + 1 observations and frames, N actions, rewards and flags.
+
+    Args:
+        process: Where it is written.
+        clock: The env's.
+        create: Makes the create payload, given the episode's uuid.
+    """
+
+    def __init__(
+        self, process: RecordingProcess, clock: EnvClock, create: Callable[[str], Mapping[str, Any]]
+    ) -> None:
+        self.uuid = str(uuid.uuid4())
+        self.steps = 0
+        self.reward_total = 0.0
+        self.frames = 0
+        self.video_fault: str | None = None
+        self._process = process
+        self._clock = clock
+        self._create = create
+        self._file: EpisodeFile | None = None
+        self._video: VideoStream | None = None
+        self._frame_shape: tuple[int, ...] | None = None
+        self._observation = Stream("observation", "sensors", "all")
+        self._action = Stream("action", "actions", "before")
+        self._reward = Stream("reward", "sensors", "after", as_float=True)
+        self._terminated = Stream("terminated", "sensors", "after")
+        self._truncated = Stream("truncated", "sensors", "after")
+        self._streams = (self._observation, self._action, self._reward, self._terminated, self._truncated)
+        self._stamps: list[int] = []
+        self._walls: list[int] = []
+        self._t_ns = 0
+        self._wall_offset_ns = 0
+        self._sim_start = 0.0
+        self._start_ns = 0
+        self._start_epoch_ns = 0
+        self._block_rows = 1
+        self._rows = 0
+        self._block_end_ns = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first observation to the last, on the episode's clock."""
+        return self._t_ns / 1e9
+
+    def begin(self, observation: Any) -> None:
+        """The reset's observation: time 0 of the episode."""
+        stamp = time.perf_counter_ns()
+        epoch = time.time_ns()
+        self._wall_offset_ns = epoch - stamp
+        self._start_ns = stamp
+        if self._clock.now is not None:
+            self._sim_start = self._clock.now()
+        self._observation.append(observation)
+        self._stamps.append(0)
+        self._walls.append(epoch)
+        row_bytes = self._observation.row_bytes + 64
+        self._block_rows = max(1, min(_BLOCK_STEPS, _BLOCK_BYTES // row_bytes))
+        self._block_end_ns = stamp + _BLOCK_NS
+        self._start_epoch_ns = epoch
+
+    def act(self, action: Any) -> None:
+        """The action about to be taken; copied now, since the env may change it."""
+        self._action.append(action)
+
+    def result(self, observation: Any, reward: Any, terminated: Any, truncated: Any) -> None:
+        """What came of the action."""
+        stamp = time.perf_counter_ns()
+        clock = self._clock
+        if clock.now is not None:
+            self._t_ns = round((clock.now() - self._sim_start) * 1e9)
+        elif clock.step_ns is not None:
+            self._t_ns += clock.step_ns
+        else:
+            self._t_ns = stamp - self._start_ns
+        self._observation.append(observation)
+        self._reward.append(reward)
+        self._terminated.append(terminated)
+        self._truncated.append(truncated)
+        self._stamps.append(self._t_ns)
+        self._walls.append(stamp + self._wall_offset_ns)
+        self.reward_total += float(reward)
+        self.steps += 1
+        self._rows += 1
+        if self._rows >= self._block_rows or stamp >= self._block_end_ns:
+            self._hand_over(stamp)
+
+    def frame(self, frame: Any) -> None:
+        """The picture of the last observation; a change of size ends the video, with the reason noted."""
+        if frame is None or self.video_fault is not None:
+            return
+        rgb = as_rgb(frame)
+        if self._video is None:
+            self._frame_shape = rgb.shape
+            height, width, channels = rgb.shape
+            self._video = self._opened().open_video((height, width, channels), self.frame_duration_ns)
+        elif rgb.shape != self._frame_shape:
+            self.video_fault = f"the frame size changed from {self._frame_shape} to {rgb.shape} at step {self.steps}"
+            return
+        self._video.put(rgb, self._t_ns)
+        self.frames += 1
+
+    @property
+    def frame_duration_ns(self) -> int:
+        """How long a frame is shown: a step of the clock, else 1/30 s."""
+        return self._clock.step_ns or _FALLBACK_FRAME_NS
+
+    def end(
+        self,
+        status: EpisodeFinalStatus,
+        metadata: Mapping[str, Any],
+        *,
+        fps: float | None,
+        failure_time_s: float | None = None,
+        fault: str | None = None,
+    ) -> None:
+        """Close the episode; what was recorded is in the page cache when this returns.
+
+        Args:
+            status: ``ready`` or ``failed``.
+            metadata: The outcome and what else is known now.
+            fps: Steps (or frames) a second.
+            failure_time_s: When it failed, in seconds on the episode's clock.
+            fault: What went wrong in the recorder; noted in ``metadata.incomplete``, like each stream that is
+                missing or ends early.
+        """
+        file = self._opened()
+        self._flush(file)
+        faults = {key: why for stream in self._streams for key, why in stream.faults().items()}
+        if file.overloaded:
+            faults["*"] = "the disk was too slow: the episode's later steps are missing"
+        if fault is not None:
+            faults["*"] = fault
+        details: dict[str, Any] = {}
+        if self._video is not None:
+            details["video"] = {"frames_submitted": self.frames}
+            if self.video_fault is not None:
+                faults["video"] = self.video_fault
+        if faults:
+            details["incomplete"] = faults
+        finalize = finalize_payload(
+            status=status,
+            metadata={**details, **metadata},
+            duration_s=self.duration_s,
+            fps=fps,
+            failure_time_s=failure_time_s,
+        )
+        file.end({"finalize": finalize})
+
+    def discard(self) -> None:
+        """Close the episode and keep nothing."""
+        if self._file is not None:
+            self._file.end({"discard": True})
+
+    def _opened(self) -> EpisodeFile:
+        # Not before the first block or frame: an episode that is discarded before costs the writer nothing.
+        if self._file is None:
+            start = {
+                "uuid": self.uuid,
+                "unix_ms": self._start_epoch_ns // 1_000_000,
+                "create": self._create(self.uuid),
+            }
+            self._file = EpisodeFile(self._process, start)
+        return self._file
+
+    def _hand_over(self, stamp: int) -> None:
+        self._block_end_ns = stamp + _BLOCK_NS
+        self._flush(self._opened())
+
+    def _flush(self, file: EpisodeFile) -> None:
+        rows = [rows for stream in self._streams for rows in stream.take()]
+        if self._stamps:
+            rows.append(Rows(CLOCK_KEY, "sensors", "all", _STAMP, (), self._stamps, scalars=True))
+            rows.append(Rows(_WALL_CLOCK, "sensors", "all", _STAMP, (), self._walls, scalars=True))
+        self._stamps, self._walls = [], []
+        row_bytes = sum(stream.row_bytes for stream in self._streams) + 64
+        nbytes, self._rows = (self._rows + 1) * row_bytes, 0
+        if rows:
+            file.append(rows, nbytes)

@@ -1,0 +1,79 @@
+"""Between the training process and its encoder: frames in shared memory, and the commands beside them.
+
+An anonymous file, passed by descriptor: no name, nothing to leak, and not Docker's 64 MB /dev/shm. One process
+produces and one consumes, in order, so one counter is the whole protocol: a slot may be filled again when
+``produced - consumed < slots``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLOSE", "FRAME", "MESSAGE", "OPEN", "FrameRing"]
+
+MESSAGE = struct.Struct("<cIQq")
+"""Operation, stream number, argument (frame number, or length of the JSON that follows), time in ns."""
+OPEN, FRAME, CLOSE = b"O", b"F", b"C"
+
+_HEADER_BYTES = 64
+_COUNTER = struct.Struct("<Q")
+_SLOTS = 8
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+class FrameRing:
+    """A ring of frame slots over a shared mapping.
+
+    Args:
+        shape: (H, W, 3) of a frame.
+        descriptor: An existing ring's, in the consumer; None makes a new one.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], descriptor: int | None = None) -> None:
+        self.shape = shape
+        frame_bytes = shape[0] * shape[1] * shape[2]
+        self.slots = max(2, min(_SLOTS, _MAX_BYTES // frame_bytes))
+        size = _HEADER_BYTES + self.slots * frame_bytes
+        if descriptor is None:
+            descriptor = _anonymous_file()
+            os.ftruncate(descriptor, size)
+        self.descriptor = descriptor
+        # Prefaulted: a page fault per 4 KiB would cost the first frames 100 µs each.
+        flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if hasattr(mmap, "MAP_POPULATE") else 0)
+        self._map = mmap.mmap(descriptor, size, flags=flags)
+        self._frames = np.frombuffer(self._map, np.uint8, self.slots * frame_bytes, _HEADER_BYTES).reshape(
+            self.slots, *shape
+        )
+
+    def slot(self, number: int) -> NDArray[np.uint8]:
+        """The (H, W, 3) view of slot ``number % slots``."""
+        view: NDArray[np.uint8] = self._frames[number % self.slots]
+        return view
+
+    @property
+    def consumed(self) -> int:
+        """How many frames the consumer is done with."""
+        return int(_COUNTER.unpack_from(self._map, 0)[0])
+
+    @consumed.setter
+    def consumed(self, count: int) -> None:
+        _COUNTER.pack_into(self._map, 0, count)
+
+    def close(self) -> None:
+        """Unmap and close."""
+        del self._frames
+        self._map.close()
+        os.close(self.descriptor)
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("robotrace-frames", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,47 @@
+"""The process and the machine an episode comes from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+import uuid
+from functools import lru_cache
+from importlib import metadata as packages
+from typing import Any
+
+from robotrace._version import __version__
+
+__all__ = ["host_facts", "run_id", "versions"]
+
+_PACKAGES = ("numpy", "gymnasium", "av", "torch", "mujoco")
+"""What decides whether a rollout can be repeated; only what is imported anyway is looked up."""
+
+
+@lru_cache(maxsize=1)
+def run_id() -> str:
+    """An id for this process's run, the same for all its episodes."""
+    return str(uuid.uuid4())
+
+
+def host_facts() -> dict[str, Any]:
+    """Host name, process, operating system and processor."""
+    return {
+        "hostname": socket.gethostname(),
+        "pid": os.getpid(),
+        "platform": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package, and of those of the deciding packages that are imported."""
+    found = {"python": platform.python_version(), "robotrace": __version__}
+    for name in _PACKAGES:
+        if name in sys.modules:
+            try:
+                found[name] = packages.version(name)
+            except packages.PackageNotFoundError:
+                continue
+    return found

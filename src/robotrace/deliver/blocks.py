@@ -1,0 +1,156 @@
+"""Block files: the steps of open episodes as framed, checksummed records, readable after any kill.
+
+One append-only file per process holds records of all its open episodes, so that a short episode costs no file
+operation on the training thread. A record::
+
+    4s magic "RTB1" | u8 kind | 3 pad | 16s episode uuid | u32 sequence | u32 length | u32 crc32(payload) | payload
+
+START and END carry JSON. STEPS carries ``u32 header length``, a JSON list of columns ``[key, artifact, time, descr,
+shape, count, nbytes]``, then the columns' raw bytes (C order, little endian) one after the other. Every block
+describes itself. ``descr`` is NumPy's (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html); NumPy
+is not needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import threading
+import uuid as uuids
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["END", "START", "STEPS", "BlockFile", "Column", "Record", "encode_json", "encode_steps", "read_records"]
+
+START, STEPS, END = 1, 2, 3
+
+_HEADER = struct.Struct("<4sB3x16sIII")
+_LENGTH = struct.Struct("<I")
+_MAGIC = b"RTB1"
+_SCAN_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Column:
+    """Rows of one stream: ``count`` rows of ``shape`` and dtype ``descr``, as C-ordered bytes.
+
+    ``artifact`` is the file they go to, ``time`` the stamps of the episode's clock that belong to them (see
+    ``sealing``).
+    """
+
+    key: str
+    artifact: str
+    time: str
+    descr: str
+    shape: tuple[int, ...]
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: its payload's place in a file, and for START and END the decoded JSON, for STEPS the header."""
+
+    kind: int
+    uuid: str
+    sequence: int
+    path: Path
+    offset: int
+    """Where the columns' bytes begin (STEPS), or the payload (START, END)."""
+    content: Any
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """The payload of a START or END record."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def encode_steps(columns: Sequence[Column]) -> bytes:
+    """The payload of a STEPS record."""
+    header = json.dumps(
+        [[c.key, c.artifact, c.time, c.descr, list(c.shape), c.count, len(c.data)] for c in columns]
+    ).encode()
+    return b"".join([_LENGTH.pack(len(header)), header, *(column.data for column in columns)])
+
+
+class BlockFile:
+    """An append-only file that several threads may write to without waiting for each other.
+
+    A writer reserves its range under a lock that covers one addition, and writes outside of it. A killed process
+    leaves at worst a hole, which :func:`read_records` skips.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._lock = threading.Lock()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def append(self, kind: int, uuid: str, sequence: int, payload: bytes) -> Record:
+        """Write one record into the page cache (it survives this process, not a power loss).
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
+        header = _HEADER.pack(_MAGIC, kind, uuids.UUID(uuid).bytes, sequence, len(payload), zlib.crc32(payload))
+        data = header + payload
+        with self._lock:
+            offset = self.size
+            self.size += len(data)
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._descriptor, data[written:] if written else data, offset + written)
+        return _record(kind, uuid, sequence, self.path, offset + _HEADER.size, payload)
+
+    def sync(self) -> None:
+        """Make what was written survive a power loss."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor; the file stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Every whole record of a block file; torn ones and holes are skipped."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        position = 0
+        while position + _HEADER.size <= size:
+            file.seek(position)
+            magic, kind, raw_uuid, sequence, length, crc = _HEADER.unpack(file.read(_HEADER.size))
+            start = position + _HEADER.size
+            if magic == _MAGIC and start + length <= size:
+                payload = file.read(length)
+                if zlib.crc32(payload) == crc:
+                    yield _record(kind, str(uuids.UUID(bytes=raw_uuid)), sequence, path, start, payload)
+                    position = start + length
+                    continue
+            position = _next_magic(file, position + 1, size)
+
+
+def _record(kind: int, uuid: str, sequence: int, path: Path, offset: int, payload: bytes) -> Record:
+    if kind != STEPS:
+        return Record(kind, uuid, sequence, path, offset, json.loads(payload))
+    (length,) = _LENGTH.unpack_from(payload)
+    begin = _LENGTH.size + length
+    return Record(kind, uuid, sequence, path, offset + begin, json.loads(payload[_LENGTH.size : begin]))
+
+
+def _next_magic(file: Any, position: int, size: int) -> int:
+    while position < size:
+        file.seek(position)
+        chunk = file.read(_SCAN_BYTES)
+        found = chunk.find(_MAGIC)
+        if found >= 0:
+            return int(position + found)
+        if len(chunk) < _SCAN_BYTES:
+            return size
+        position += len(chunk) - len(_MAGIC) + 1
+    return size

@@ -1,0 +1,75 @@
+"""What to do after a failed request: one table, as a function."""
+
+from __future__ import annotations
+
+import enum
+import random
+from typing import Literal
+
+from robotrace.errors import APIError, RateLimitError, RobotraceError, TransportError
+
+__all__ = ["Action", "Step", "backoff_s", "decide"]
+
+Step = Literal["create", "put", "finalize"]
+
+_MAX_BACKOFF_S = 300.0
+_MAX_RETRY_AFTER_S = 3600.0
+_TRANSIENT = frozenset({408, 425, 429})
+_TRANSIENT_S3 = ("RequestTimeout", "BadDigest", "IncompleteBody")
+"""S3 error codes that come with a 400 and mean a broken transfer, not a broken request."""
+
+
+class Action(enum.Enum):
+    """What the uploader does next."""
+
+    RETRY = "retry"
+    """Later, for ever: nothing is wrong with the episode."""
+    PAUSE = "pause"
+    """Stop everything until the credentials change."""
+    RECREATE = "recreate"
+    """Create again with the same key: fresh signatures, the same episode."""
+    FAIL = "fail"
+    """Refused for good."""
+
+
+def decide(step: Step, error: Exception) -> Action:
+    """The row and column of the retry table (docs/delivery.md) for an error.
+
+    Args:
+        step: Which request failed.
+        error: What it raised.
+    """
+    if isinstance(error, TransportError):
+        return Action.RETRY
+    if isinstance(error, APIError):
+        return _by_status(step, error.status_code, error)
+    # Reading a file or decoding an answer failed in a way that repeating may mend (NFS, memory).
+    return Action.RETRY if isinstance(error, OSError) else Action.FAIL
+
+
+def _by_status(step: Step, status: int, error: APIError) -> Action:
+    if status >= 500 or status in _TRANSIENT:
+        return Action.RETRY
+    if step == "put":
+        if status in (401, 403, 404, 410):
+            return Action.RECREATE
+        if status == 409 or any(code in str(error.response_body) for code in _TRANSIENT_S3):
+            return Action.RETRY
+        return Action.FAIL
+    if status in (401, 403):
+        return Action.PAUSE
+    if status == 409:
+        # create: another request with this key is under way. finalize: what arrived is not what was sent.
+        return Action.RETRY if step == "create" else Action.RECREATE
+    return Action.FAIL
+
+
+def backoff_s(failures: int, error: RobotraceError | OSError | None, rng: random.Random) -> float:
+    """Seconds to wait after ``failures`` failures in a row: full jitter over min(300, 2^n), or what a 429 asks for.
+
+    Full jitter after https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/.
+    """
+    if isinstance(error, RateLimitError) and error.retry_after is not None:
+        return min(error.retry_after, _MAX_RETRY_AFTER_S)
+    ceiling = min(_MAX_BACKOFF_S, 2.0 ** min(failures, 16))
+    return rng.uniform(0.0, ceiling)

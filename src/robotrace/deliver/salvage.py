@@ -1,0 +1,56 @@
+"""Bring back what a killed process left: every episode it had begun, sealed, and its folder removed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from robotrace.deliver.blocks import read_records
+from robotrace.deliver.files import try_lock
+from robotrace.deliver.sealing import EpisodeParts, seal_episode
+from robotrace.deliver.spool import SealedEpisode, Spool
+
+__all__ = ["salvage_dead_recordings"]
+
+_log = logging.getLogger("robotrace")
+
+
+def salvage_dead_recordings(spool: Spool) -> list[SealedEpisode]:
+    """Seal the episodes of every recording folder whose process, and its encoder, are gone.
+
+    An episode that had ended is sealed as it ended; an open one as failed, with everything up to its last block.
+    A folder that cannot be salvaged is left as it is and named in one warning.
+    """
+    sealed: list[SealedEpisode] = []
+    for folder in spool.recording_folders():
+        try:
+            lock = try_lock(folder / "owner.lock")
+        except OSError:  # salvaged by someone else in this moment
+            continue
+        if lock is None:
+            continue
+        try:
+            sealed += _salvage(spool, folder)
+            spool.discard(folder)
+        except Exception as exc:
+            _log.warning("recording folder %s could not be salvaged and is left as it is: %s", folder, exc)
+        finally:
+            os.close(lock)
+    return sealed
+
+
+def _salvage(spool: Spool, folder: Path) -> list[SealedEpisode]:
+    episodes: dict[str, EpisodeParts] = {}
+    for path in sorted(folder.glob("blocks-*.rtb")):
+        for record in read_records(path):
+            episodes.setdefault(record.uuid, EpisodeParts(record.uuid)).feed(record)
+    sealed = []
+    for uuid, parts in episodes.items():
+        # Killed between the rename into sealed and the end of its block file: nothing is left to do.
+        if spool.is_known(uuid):
+            continue
+        entry = seal_episode(spool, folder / uuid, parts, salvaged=True)
+        if entry is not None:
+            sealed.append(entry)
+    return sealed
