@@ -12,7 +12,9 @@ from robotrace.plugin import CaptureOptions, EpisodeRecorder, flush, is_enabled,
 try:
     import gymnasium as gym
 except ModuleNotFoundError as exc:
-    raise ConfigurationError("robotrace_gymnasium needs gymnasium; run: pip install 'robotrace-dev[gymnasium]'") from exc
+    raise ConfigurationError(
+        "robotrace_gymnasium needs gymnasium; run: pip install 'robotrace-dev[gymnasium]'"
+    ) from exc
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,7 +69,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
                 f"video=True needs an environment made with render_mode={_RENDER_MODE!r}; this one has {mode!r}"
             )
         # The spec that goes into checkpoints must be JSON: callables stay out of it.
-        plain = {key: value for key, value in options.items() if not callable(value)}
+        plain: dict[str, Any] = {key: value for key, value in options.items() if not callable(value)}
         gym.utils.RecordConstructorArgs.__init__(self, **plain)
         gym.Wrapper.__init__(self, env)
         self._options = checked
@@ -78,9 +80,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         """The recorder; ``env.recorder.set(policy_version="ppo@20000")`` labels the episodes to come."""
         return self._recorder
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As the environment's; begins an episode."""
         recorder = self._recorder
         recorder.before_reset(seed, options)

@@ -1,0 +1,5 @@
+"""``python -m robotrace``."""
+
+from robotrace.cli import main
+
+main()
