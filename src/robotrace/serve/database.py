@@ -16,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from robotrace.errors import ConfigurationError
@@ -68,28 +69,33 @@ class Database:
         """Bring the schema to this version's.
 
         Raises:
-            ConfigurationError: The database was made by a newer version.
+            ConfigurationError: The database was made by a newer version, or is none.
         """
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        with self._engine.execution_options(**{_WRITER: True}).connect() as connection:
-            # A batch migration replaces a table by a copy: with foreign keys on, dropping the old one would cascade.
-            # The switch does nothing inside a transaction, hence the driver's connection; the pool does not get it back.
-            driver: Any = connection.connection.driver_connection
-            driver.execute("PRAGMA foreign_keys=OFF")
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise ConfigurationError(
-                    f"{self._engine.url.database} was made by a newer RoboTrace: {error}"
-                ) from error
-            finally:
-                connection.invalidate()
+        try:
+            with self._engine.execution_options(**{_WRITER: True}).connect() as connection:
+                _upgrade(connection)
+        except CommandError as error:
+            raise ConfigurationError(f"{self._engine.url.database} was made by a newer RoboTrace: {error}") from error
+        except DatabaseError as error:
+            raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    # A batch migration replaces a table by a copy: with foreign keys on, dropping the old one would cascade. The switch
+    # does nothing inside a transaction, hence the driver's connection; the pool does not get it back.
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF").close()
+    try:
+        command.upgrade(config, "head")
+    finally:
+        connection.invalidate()
 
 
 def _on_connect(connection: Any, record: object) -> None:

@@ -106,9 +106,10 @@ def decimate(
 def _extremes(times: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """The two rows of each bucket; ``(buckets, size)`` times, ``(buckets, size, columns)`` values."""
     buckets, size, columns = values.shape
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros((), dtype=bool)
-    lowest = np.where(missing, np.inf, values).argmin(axis=1)
-    highest = np.where(missing, -np.inf, values).argmax(axis=1)
+    low = high = values
+    if values.dtype.kind == "f" and (missing := np.isnan(values)).any():
+        low, high = np.where(missing, np.inf, values), np.where(missing, -np.inf, values)
+    lowest, highest = low.argmin(axis=1), high.argmax(axis=1)
     at = np.stack([np.minimum(lowest, highest), np.maximum(lowest, highest)], axis=1)
     picked = np.take_along_axis(values, at, axis=1).reshape(buckets * 2, columns)
     if columns == 1:
@@ -129,7 +130,7 @@ def _add_stream(npz: NpzFile, key: str, artifact: str, window: _Window, payload:
     times = npz.read(clock).astype(np.float64) / 1e6
     # The two differ in length when a writer was killed between them.
     count = min(member.rows, clock.rows)
-    values = npz.read(member)[:count].reshape(count, -1)
+    values = npz.read(member)[:count].reshape(count, math.prod(member.shape[1:]))
     times, values, decimated = _thin(times[:count], values, window)
     with np.errstate(over="ignore"):  # beyond float32 is infinity, which is what a chart makes of it
         columns = np.ascontiguousarray(values.T, dtype="<f4")

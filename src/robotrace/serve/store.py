@@ -71,7 +71,8 @@ class LocalStore:
         self._root = root.resolve()
         self._secret = secret
         self._incoming = self._root / _INCOMING
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._root, self._incoming):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def discard_incoming(self) -> None:
         """Delete what interrupted uploads of an earlier run left; only for the one who owns the folder."""

@@ -9,6 +9,8 @@ context.configure(
     target_metadata=Base.metadata,
     # SQLite alters a table by copying it.
     render_as_batch=True,
+    # All of it or nothing, on SQLite too: Database begins transactions itself, which makes that work.
+    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()

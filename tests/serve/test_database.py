@@ -1,0 +1,187 @@
+"""Schema, transactions, many writers at once."""
+
+import sqlite3
+import threading
+from contextlib import closing
+
+import httpx
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from robotrace.errors import ConfigurationError
+from robotrace.serve.database import Database
+from robotrace.serve.models import ApiKey, Base, utc_now
+from robotrace.serve.settings import Settings
+
+WRITERS = 8
+EPISODES_EACH = 12
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    database = Database(Settings(tmp_path).database_url)
+    yield database
+    database.close()
+
+
+def key(public):
+    return ApiKey(public=public, secret_sha256="0" * 64, name="x", internal=False, created_at=utc_now())
+
+
+def test_the_migrations_make_exactly_the_schema_of_the_models(fresh):
+    fresh.migrate()
+    with fresh.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrating_again_changes_nothing(fresh):
+    fresh.migrate()
+    with fresh.write() as session:
+        session.add(key("kept"))
+    fresh.migrate()
+    with fresh.read() as session:
+        assert session.query(ApiKey).one().public == "kept"
+
+
+def test_a_migration_that_is_cut_off_leaves_nothing_half_done(fresh, tmp_path):
+    """The last table is there already, so the first migration fails at its end."""
+    with closing(sqlite3.connect(Settings(tmp_path).database_path)) as connection:
+        connection.execute("CREATE TABLE video_indexes (x)")
+    with pytest.raises(ConfigurationError, match="already exists"):
+        fresh.migrate()
+    with closing(sqlite3.connect(Settings(tmp_path).database_path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {"video_indexes"}
+
+
+def test_the_database_of_a_newer_version_is_refused(fresh):
+    fresh.migrate()
+    with fresh.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="newer"):
+        fresh.migrate()
+
+
+def test_a_file_that_is_no_database_is_refused(fresh, tmp_path):
+    Settings(tmp_path).database_path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(ConfigurationError, match="not a database"):
+        fresh.migrate()
+
+
+def test_a_path_full_of_odd_characters_works(tmp_path):
+    folder = tmp_path / "50 %?#ä&x=1"
+    folder.mkdir()
+    database = Database(Settings(folder).database_url)
+    try:
+        database.migrate()
+    finally:
+        database.close()
+    assert (folder / "robotrace.db").is_file()
+
+
+def test_connections_use_the_write_ahead_log_and_check_foreign_keys(fresh):
+    fresh.migrate()
+    with fresh.read() as session:
+        settings = [
+            session.scalar(text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert settings == ["wal", 1, 1, 30_000]
+
+
+def test_an_exception_rolls_the_transaction_back(fresh):
+    fresh.migrate()
+
+    def fail_halfway():
+        with fresh.write() as session:
+            session.add(key("gone"))
+            session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    with fresh.read() as session:
+        assert session.query(ApiKey).all() == []
+
+
+def test_a_writer_that_reads_first_waits_for_the_one_before(fresh):
+    """A deferred transaction would fail here: SQLite cannot turn a reader of an old state into a writer."""
+    fresh.migrate()
+    holds, failures = threading.Event(), []
+
+    def second():
+        holds.wait()
+        try:
+            with fresh.write() as session:
+                session.query(ApiKey).count()
+                session.add(key("second"))
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with fresh.write() as session:
+        session.query(ApiKey).count()
+        holds.set()
+        session.add(key("first"))
+    thread.join()
+    assert failures == []
+    with fresh.read() as session:
+        assert [row.public for row in session.query(ApiKey).order_by(ApiKey.id)] == ["first", "second"]
+
+
+def test_many_writers_at_once_over_http_all_succeed(deployment, policy):
+    headers = {"Authorization": f"Bearer {deployment.internal_key}"}
+    failures = []
+    start = threading.Barrier(WRITERS)
+
+    def write():
+        try:
+            with httpx.Client(base_url=deployment.base_url, headers=headers, timeout=60) as http:
+                start.wait()
+                for number in range(EPISODES_EACH):
+                    body = {"policy_version": policy, "request_uploads": ["sensors"]}
+                    created = http.post("/api/ingest/episode", json=body)
+                    created.raise_for_status()
+                    put = http.put(
+                        created.json()["upload_urls"][0]["url"],
+                        content=bytes([number]) * 10_000,
+                        headers={"Content-Type": "application/octet-stream"},
+                    )
+                    put.raise_for_status()
+                    url = f"/api/ingest/episode/{created.json()['episode_id']}/finalize"
+                    http.post(url, json={"status": "ready"}).raise_for_status()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    query = {"policy_version": policy, "status": "ready", "limit": 200}
+    listed = httpx.get(f"{deployment.base_url}/portal/episodes.json", params=query).json()["episodes"]
+    assert len(listed) == WRITERS * EPISODES_EACH
+
+
+def test_repeats_of_one_create_at_once_make_one_episode(deployment, policy):
+    headers = {"Authorization": f"Bearer {deployment.internal_key}", "Idempotency-Key": policy}
+    ids = []
+    start = threading.Barrier(WRITERS)
+
+    def create():
+        start.wait()
+        answer = httpx.post(f"{deployment.base_url}/api/ingest/episode", json={}, headers=headers)
+        ids.append(answer.json()["episode_id"])
+
+    threads = [threading.Thread(target=create) for _ in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == WRITERS
+    assert len(set(ids)) == 1

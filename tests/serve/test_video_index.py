@@ -1,0 +1,55 @@
+"""The times of a video's frames."""
+
+import numpy as np
+import pytest
+
+from robotrace.serve.video_index import VideoError, read_frame_times
+
+
+def test_a_constant_rate_video_has_evenly_spaced_frames(write_video):
+    times = [number * 40 for number in range(50)]
+    frames = read_frame_times(write_video(times))
+    assert (frames.width, frames.height) == (32, 32)
+    np.testing.assert_allclose(frames.times_ms[:-1], times, atol=0.1)
+    assert frames.times_ms[-1] > times[-1]
+
+
+def test_a_variable_rate_video_has_its_real_times(write_video):
+    gaps = np.random.default_rng(0).integers(5, 200, 80)
+    times = np.cumsum(gaps).tolist()
+    frames = read_frame_times(write_video(times))
+    np.testing.assert_allclose(frames.times_ms[:-1], times, atol=0.1)
+    assert np.all(np.diff(frames.times_ms) > 0)
+
+
+def test_frames_stored_out_of_order_are_in_the_order_they_are_shown(write_video):
+    times = [number * 40 for number in range(30)]
+    frames = read_frame_times(write_video(times, b_frames=3))
+    assert len(frames.times_ms) == 31
+    np.testing.assert_allclose(np.diff(frames.times_ms[:-1]), 40, atol=0.1)
+
+
+def test_a_single_frame_is_a_video(write_video):
+    frames = read_frame_times(write_video([0]))
+    assert len(frames.times_ms) == 2
+
+
+def test_a_stream_copied_file_that_was_cut_keeps_the_frames_it_has(write_video, tmp_path):
+    whole = write_video([number * 40 for number in range(50)], name="whole.mkv").read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    frames = read_frame_times(cut)
+    assert 1 < len(frames.times_ms) < 51
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all", b"\0\0\0\x18ftypmp42" + b"\0" * 100])
+def test_what_is_no_video_is_an_error_of_its_own(tmp_path, content):
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content)
+    with pytest.raises(VideoError):
+        read_frame_times(path)
+
+
+def test_a_missing_file_is_the_same_error(tmp_path):
+    with pytest.raises(VideoError):
+        read_frame_times(tmp_path / "nope.mp4")
