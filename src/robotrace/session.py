@@ -52,10 +52,9 @@ class _Session:
     def close(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         if not self.flush(min(_SILENT_S, timeout_s)):
-            waiting = len(self.spool.sealed_episodes())
             print(
-                f"robotrace: uploading, {waiting} episode(s) to go, at most {timeout_s:.0f} s (Ctrl-C leaves now; "
-                "they are safe on disk)",
+                f"robotrace: saving and uploading the last episodes, at most {timeout_s:.0f} s "
+                "(Ctrl-C leaves now; what is left goes on in the next run)",
                 file=sys.stderr,
             )
             self.flush(max(0.0, deadline - time.monotonic()))

@@ -35,9 +35,7 @@ class Recording:
         create: Makes the create payload, given the episode's uuid.
     """
 
-    def __init__(
-        self, process: RecordingProcess, clock: EnvClock, create: Callable[[str], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, process: RecordingProcess, clock: EnvClock, create: Callable[[str], Mapping[str, Any]]) -> None:
         self.uuid = str(uuid.uuid4())
         self.steps = 0
         self.reward_total = 0.0

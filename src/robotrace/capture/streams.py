@@ -117,9 +117,7 @@ class Stream:
         as_float: Python numbers are kept as float64, whether an int comes or a float.
     """
 
-    def __init__(
-        self, name: str, artifact: Artifact, time: Time, *, as_float: bool = False
-    ) -> None:
+    def __init__(self, name: str, artifact: Artifact, time: Time, *, as_float: bool = False) -> None:
         self.name = name
         self.artifact = artifact
         self.time = time

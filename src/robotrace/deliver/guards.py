@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 __all__ = ["on_exit", "on_fork_in_child"]
 
+
 def on_exit(callback: Callable[[], None]) -> None:
     """Call ``callback`` once when the interpreter ends.
 

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from spool_episodes import start_content, steps_block
+
+from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json, read_records
+
+
+@pytest.fixture
+def file(tmp_path: Path):
+    file = BlockFile(tmp_path / "blocks-0001.rtb")
+    yield file
+    file.close()
+
+
+def write_three(file: BlockFile) -> str:
+    name = str(uuid.uuid4())
+    file.append(START, name, 0, encode_json(start_content(name)))
+    file.append(STEPS, name, 0, steps_block(0, 3, 2))
+    file.append(STEPS, name, 1, steps_block(3, 2, 2))
+    return name
+
+
+def test_records_come_back_as_they_were_appended(file: BlockFile) -> None:
+    name = write_three(file)
+    records = list(read_records(file.path))
+    assert [(record.kind, record.uuid, record.sequence) for record in records] == [
+        (START, name, 0),
+        (STEPS, name, 0),
+        (STEPS, name, 1),
+    ]
+    assert records[0].content == start_content(name)
+    assert [column[0] for column in records[1].content] == [
+        "observation/value",
+        "reward/value",
+        "action/value",
+        "_t_ns",
+    ]
+
+
+def test_append_returns_what_reading_finds(file: BlockFile) -> None:
+    name = str(uuid.uuid4())
+    appended = file.append(STEPS, name, 0, steps_block(0, 3, 2))
+    assert list(read_records(file.path)) == [appended]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 35, 36, 37, 100, 500])
+def test_a_file_cut_anywhere_gives_the_whole_records_before_the_cut(file: BlockFile, cut: int) -> None:
+    write_three(file)
+    whole = list(read_records(file.path))
+    content = file.path.read_bytes()
+    file.path.write_bytes(content[:-cut] if cut < len(content) else b"")
+    found = list(read_records(file.path))
+    assert found == whole[: len(found)]
+    assert len(found) < len(whole)
+
+
+def test_a_hole_left_by_a_killed_writer_is_skipped(file: BlockFile) -> None:
+    name = str(uuid.uuid4())
+    file.append(START, name, 0, encode_json(start_content(name)))
+    file.size += 5000  # reserved, never written
+    file.append(STEPS, name, 0, steps_block(0, 3, 2))
+    assert [record.kind for record in read_records(file.path)] == [START, STEPS]
+
+
+def test_a_flipped_bit_costs_its_own_record_only(file: BlockFile) -> None:
+    write_three(file)
+    content = bytearray(file.path.read_bytes())
+    middle = list(read_records(file.path))[1].offset + 3
+    content[middle] ^= 1
+    file.path.write_bytes(content)
+    assert [(record.kind, record.sequence) for record in read_records(file.path)] == [(START, 0), (STEPS, 1)]
+
+
+def test_the_magic_inside_a_payload_is_no_record(file: BlockFile) -> None:
+    name = str(uuid.uuid4())
+    file.append(END, name, 0, encode_json({"text": "RTB1" * 50}))
+    content = file.path.read_bytes()
+    file.path.write_bytes(content[1:])  # the true header is torn, the payload's magics stay
+    assert list(read_records(file.path)) == []
+
+
+def test_threads_append_without_overwriting_each_other(file: BlockFile) -> None:
+    names = [str(uuid.uuid4()) for _ in range(4)]
+
+    def write(name: str) -> None:
+        for sequence in range(50):
+            file.append(STEPS, name, sequence, steps_block(sequence, 2, 1))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [(record.uuid, record.sequence) for record in read_records(file.path)]
+    assert sorted(found) == sorted((name, sequence) for name in names for sequence in range(50))

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+from collections.abc import Iterator
+
+import pytest
+from ingest_server import IngestServer
+from polling import eventually
+from spool_episodes import seal_one, write_episode
+
+from robotrace.config import Target
+from robotrace.deliver.blocks import BlockFile
+from robotrace.deliver.files import try_lock
+from robotrace.deliver.spool import Spool
+from robotrace.deliver.uploader import Uploader
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def server() -> Iterator[IngestServer]:
+    with IngestServer() as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def uploader(spool: Spool, server: IngestServer, clock: Clock) -> Iterator[Uploader]:
+    uploader = Uploader(spool, lambda: Target(server.url, "rt_key"), clock=clock, rng=random.Random(7))
+    yield uploader
+    uploader._close()
+
+
+def test_one_round_delivers_everything_failed_episodes_first(
+    spool: Spool, server: IngestServer, uploader: Uploader
+) -> None:
+    normal, failed = seal_one(spool), seal_one(spool, status="failed")
+    uploader.run_once()
+    assert list(server.episodes) == [failed.uuid, normal.uuid]
+    assert uploader.counts.uploaded == 2
+    assert spool.counts().sealed == 0
+
+
+def test_an_outage_is_one_warning_and_ends_by_itself(
+    spool: Spool, server: IngestServer, uploader: Uploader, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = seal_one(spool)
+    server.fault = lambda method, path: (503, {"error": "down"})
+    for _ in range(20):
+        clock.now += uploader.run_once()
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert uploader.counts.retried > 1
+    server.fault = lambda method, path: None
+    clock.now += 300
+    uploader.run_once()
+    assert list(server.episodes) == [entry.uuid]
+
+
+def test_nothing_is_sent_before_the_backoff_is_over(
+    spool: Spool, server: IngestServer, uploader: Uploader, clock: Clock
+) -> None:
+    seal_one(spool)
+    server.fault = lambda method, path: (503, {})
+    delay = uploader.run_once()
+    asked = len(server.requests)
+    clock.now += delay / 2
+    uploader.run_once()
+    assert len(server.requests) == asked
+    clock.now += delay
+    uploader.run_once()
+    assert len(server.requests) == asked + 1
+
+
+def test_a_refused_episode_does_not_hold_up_the_others(spool: Spool, server: IngestServer, uploader: Uploader) -> None:
+    bad, good = seal_one(spool, status="failed"), seal_one(spool)
+    refused = [True]
+
+    def refuse_first(method: str, path: str) -> tuple[int, dict[str, str]] | None:
+        return (400, {"error": "no"}) if refused and refused.pop() else None
+
+    server.fault = refuse_first
+    uploader.run_once()
+    assert list(server.episodes) == [good.uuid]
+    assert (spool.failed / bad.uuid).exists()
+
+
+def test_a_refused_key_pauses_until_the_credentials_change(
+    spool: Spool, server: IngestServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = seal_one(spool)
+    target = [Target(server.url, "rt_old")]
+    uploader = Uploader(spool, lambda: target[0], clock=clock)
+    server.fault = lambda method, path: (401, {"error": "unknown API key"})
+    uploader.run_once()
+    uploader.run_once()
+    assert len(server.requests) == 1
+    assert "refused the API key" in caplog.text
+    assert "rt_old" not in caplog.text
+    server.fault = lambda method, path: None
+    target[0] = Target(server.url, "rt_new")
+    uploader.run_once()
+    assert list(server.episodes) == [entry.uuid]
+    uploader._close()
+
+
+def test_a_refused_key_is_tried_again_after_ten_minutes(
+    spool: Spool, server: IngestServer, uploader: Uploader, clock: Clock
+) -> None:
+    seal_one(spool)
+    server.fault = lambda method, path: (403, {})
+    uploader.run_once()
+    server.fault = lambda method, path: None
+    clock.now += 599
+    uploader.run_once()
+    assert server.episodes == {}
+    clock.now += 2
+    uploader.run_once()
+    assert len(server.episodes) == 1
+
+
+def test_only_one_uploader_of_a_host_works_and_the_other_takes_over(
+    spool: Spool, server: IngestServer, uploader: Uploader, clock: Clock
+) -> None:
+    uploader.run_once()
+    second = Uploader(spool, lambda: Target(server.url, "rt_key"), clock=clock)
+    seal_one(spool)
+    second.run_once()
+    assert server.episodes == {}
+    uploader._close()
+    second.run_once()
+    assert len(server.episodes) == 1
+    second._close()
+
+
+def test_a_killed_process_is_salvaged_at_the_start_and_delivered(
+    spool: Spool, server: IngestServer, uploader: Uploader
+) -> None:
+    owned = spool.new_recording_folder()
+    file = BlockFile(owned.path / "blocks-0001.rtb")
+    parts = write_episode(file)
+    file.close()
+    os.close(owned.lock)
+    uploader.run_once()
+    assert list(server.episodes) == [parts.uuid]
+    assert uploader.counts.salvaged == 1
+
+
+def test_the_thread_delivers_what_is_sealed_while_it_runs(spool: Spool, server: IngestServer) -> None:
+    uploader = Uploader(spool, lambda: Target(server.url, "rt_key"))
+    uploader.start()
+    entry = seal_one(spool)
+    uploader.wake()
+    assert uploader.wait_until_delivered([entry.uuid], 30.0)
+    uploader.stop(10.0)
+    assert list(server.episodes) == [entry.uuid]
+    eventually(lambda: not any(thread.name == "robotrace-uploader" for thread in threading.enumerate()))
+    lock = try_lock(spool.uploader_lock)
+    assert lock is not None
+    os.close(lock)
+
+
+def test_the_server_may_come_back_on_the_same_port_while_the_thread_runs(spool: Spool) -> None:
+    server = IngestServer()
+    uploader = Uploader(spool, lambda: Target(server.url, "rt_key"), rng=random.Random(3))
+    server.close()
+    uploader.start()
+    entry = seal_one(spool)
+    eventually(lambda: uploader.counts.retried >= 1)
+    with IngestServer(server.port) as again:
+        assert uploader.wait_until_delivered([entry.uuid], 60.0)
+        assert list(again.episodes) == [entry.uuid]
+    uploader.stop(10.0)
+
+
+def test_without_a_target_everything_stays(spool: Spool) -> None:
+    entry = seal_one(spool)
+    uploader = Uploader(spool, lambda: None)
+    uploader.run_once()
+    assert [waiting.uuid for waiting in spool.sealed_episodes()] == [entry.uuid]
+    uploader._close()
