@@ -22,6 +22,9 @@ class EpisodeStart:
     seed: int | None
 
 
+_ROUNDING = 1e-9
+"""30 refills of 1/30 are 0.99… in floating point."""
+
 Trigger = Callable[[EpisodeStart], bool]
 
 
@@ -46,9 +49,9 @@ class TokenBucket:
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate_s)
         self._last = now
-        if self._tokens < 1.0:
+        if self._tokens < 1.0 - _ROUNDING:
             return False
-        self._tokens -= 1.0
+        self._tokens = max(0.0, self._tokens - 1.0)
         return True
 
 

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+pytest.importorskip("numpy")
+
+from robotrace.capture.options import CaptureOptions, Options, is_enabled, resolve_options
+from robotrace.errors import ConfigurationError
+
+
+def test_the_typed_keywords_are_the_options() -> None:
+    assert list(CaptureOptions.__annotations__) == [item.name for item in fields(Options)]
+
+
+def test_every_option_is_documented() -> None:
+    for item in fields(Options):
+        assert f"        {item.name}: " in (Options.__doc__ or ""), item.name
+
+
+def test_an_unknown_option_is_named_with_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"unknown option 'polcy_version'; did you mean 'policy_version'\?"):
+        resolve_options({"polcy_version": "a"})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("every_n_episodes", 0),
+        ("every_n_episodes", 1.5),
+        ("max_episodes", -1),
+        ("max_per_minute", 0),
+        ("fps", float("nan")),
+        ("video", "yes"),
+        ("video_trigger", 0),
+        ("video_trigger", "cubic"),
+        ("trigger", 3),
+        ("source", "simulated"),
+        ("keep_partial", "some"),
+        ("policy_version", 7),
+        ("metadata", [1]),
+        ("tags", "one"),
+        ("failure", True),
+    ],
+)
+def test_a_bad_value_names_its_option(option: str, value: object) -> None:
+    name = "every" if option == "video_trigger" and value == 0 else option
+    with pytest.raises(ConfigurationError, match=name):
+        resolve_options({option: value})
+
+
+def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBOTRACE_POLICY_VERSION", "from-env")
+    monkeypatch.setenv("ROBOTRACE_ROBOT", "arm-2")
+    monkeypatch.setenv("ROBOTRACE_SEED", "12")
+    options = resolve_options({"policy_version": "given"})
+    assert (options.policy_version, options.robot, options.seed) == ("given", "arm-2", 12)
+
+
+def test_a_seed_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBOTRACE_SEED", "lucky")
+    with pytest.raises(ConfigurationError, match="ROBOTRACE_SEED"):
+        resolve_options({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "enabled"),
+    [
+        ("ROBOTRACE_MODE", "disabled", False),
+        ("ROBOTRACE_MODE", "offline", True),
+        ("ROBOTRACE_ENABLED", "0", False),
+        ("ROBOTRACE_ENABLED", "1", True),
+    ],
+)
+def test_the_environment_switches_recording_off(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, enabled: bool
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert is_enabled(resolve_options({})) is enabled
+    assert is_enabled(resolve_options({"enabled": True})) is True
+    assert is_enabled(resolve_options({"enabled": False})) is False
