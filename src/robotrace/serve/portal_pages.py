@@ -1,0 +1,154 @@
+"""The portal's HTML pages, and the scripts and style sheets they load.
+
+Texts are rendered here, so that a page is complete without a script; scripts only add what moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from robotrace.serve.episodes import EpisodeFilter
+from robotrace.serve.portal_data import EpisodeView, episode_filter, episode_list, episode_view
+from robotrace.serve.portal_format import FILTERS, length_s
+from robotrace.serve.services import get_services
+from robotrace.serve.vendor import VENDOR_FILES, vendor_file
+
+__all__ = ["mount_static", "router"]
+
+_HERE = Path(__file__).parent
+_PAGE_SIZE = 50
+_EPISODES = "/portal/episodes"
+_STATUSES = ("recording", "ready", "failed", "archived")
+_SOURCES = ("real", "sim", "replay")
+# Asked for again each time, answered with 304: a page never runs the script of the version before an upgrade.
+_REVALIDATE = {"Cache-Control": "no-cache"}
+
+# Names come from robots: everything is escaped, and a name misspelt in a template is an error.
+_templates = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(FILTERS)
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+def _page(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
+    return HTMLResponse(_templates.get_template(template).render(context), status_code, headers=_REVALIDATE)
+
+
+def _read_filters(typed: dict[str, str]) -> tuple[EpisodeFilter, str | None]:
+    """The filters, and what is wrong with a seed that is none; it filters nothing then."""
+    try:
+        return episode_filter(**typed), None
+    except HTTPException as error:
+        return episode_filter(**{**typed, "seed": ""}), f"{error.detail}. It was left out."
+
+
+@router.get("/")
+def home() -> RedirectResponse:
+    """The portal starts at the list of episodes."""
+    return RedirectResponse(_EPISODES)
+
+
+@router.get(_EPISODES)
+def episodes_page(request: Request) -> Response:
+    """The episodes, newest first, filtered by what the address says."""
+    # A form sends its empty fields, too.
+    names = [field.name for field in fields(EpisodeFilter)]
+    typed = {name: text for name in names if (text := request.query_params.get(name, "").strip())}
+    filters, error = _read_filters(typed)
+    cursor = request.query_params.get("cursor", "")
+    newest_url = f"{_EPISODES}?{urlencode(typed)}" if typed else _EPISODES
+    try:
+        found = episode_list(get_services(request), filters, limit=_PAGE_SIZE, cursor=cursor)
+    except HTTPException:
+        # A cursor cut off on its way through a chat: the newest page is what comes closest.
+        return RedirectResponse(newest_url)
+    return _page(
+        "episodes.html",
+        episodes=found.episodes,
+        filters=typed,
+        filter_error=error,
+        statuses=_STATUSES,
+        sources=_SOURCES,
+        newest_url=newest_url if cursor else None,
+        next_url=f"{_EPISODES}?{urlencode({**typed, 'cursor': found.next})}" if found.next else None,
+    )
+
+
+@router.get(_EPISODES + "/{episode_id}")
+def episode_page(episode_id: str, request: Request) -> HTMLResponse:
+    """One episode: what made it, what it looked like, what it measured."""
+    try:
+        view = episode_view(get_services(request), episode_id)
+    except HTTPException:
+        return _page("missing.html", 404, episode_id=episode_id)
+    episode = view.episode
+    return _page(
+        "episode.html",
+        episode=episode,
+        artifacts=view.artifacts,
+        video=view.video,
+        playable=bool(view.artifacts),
+        # Shown when they are missing, too: an episode without them cannot be made again, and that should be seen.
+        repro=[
+            ("policy_version", episode.policy_version),
+            ("env_version", episode.env_version),
+            ("git_sha", episode.git_sha),
+            ("seed", episode.seed),
+        ],
+        facts=_facts(view),
+    )
+
+
+def _facts(view: EpisodeView) -> list[tuple[str, str]]:
+    episode, video = view.episode, view.video
+    facts = [
+        ("robot", episode.robot),
+        ("source", episode.source),
+        ("duration", None if episode.duration_s is None else length_s(episode.duration_s)),
+        ("rate", None if episode.fps is None else f"{episode.fps:g} fps"),
+        ("frames", None if video is None else f"{video.frame_count}"),
+        ("picture", None if video is None else f"{video.width} × {video.height}"),
+    ]
+    return [(label, value) for label, value in facts if value is not None]
+
+
+class _StaticFiles(StaticFiles):
+    """Static files that a browser asks about each time, and that are typed alike on every machine."""
+
+    def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(full_path, *args, **kwargs)
+        response.headers.update(_REVALIDATE)
+        # A module of another type is not run, and what a machine's registry says about .js differs.
+        if str(full_path).endswith(".js") and response.status_code == 200:
+            response.headers["content-type"] = "text/javascript; charset=utf-8"
+        return response
+
+
+def mount_static(app: FastAPI) -> None:
+    """Serve the portal's scripts and style sheets under ``/static``, the vendored ones under ``/static/vendor``."""
+
+    def vendored(name: str, request: Request) -> Response:
+        if name not in VENDOR_FILES:
+            raise HTTPException(404, "not found")
+        file = VENDOR_FILES[name]
+        headers = {**_REVALIDATE, "ETag": f'"{file.sha256}"'}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(vendor_file(name), media_type=file.media_type, headers=headers)
+
+    app.add_api_route("/static/vendor/{name}", vendored, methods=["GET"], include_in_schema=False)
+    app.mount("/static", _StaticFiles(directory=_HERE / "static"), name="static")

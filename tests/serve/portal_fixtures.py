@@ -1,0 +1,206 @@
+"""Episodes for the portal's tests: videos that carry their frame number in their pixels, sent through real ingest."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robotrace.serve.server import Deployment
+
+BITS = 16
+BLOCK = 16  # pixels; wide enough to survive the encoder's loss
+WIDTH, HEIGHT = BITS * BLOCK, 96
+CLOCK_HZ = 90_000
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Reads the number out of the frame that the <video> shows at this moment.
+READ_BARCODE = f"""() => {{
+  const video = document.getElementById("video");
+  const canvas = document.createElement("canvas");
+  canvas.width = {WIDTH};
+  canvas.height = {HEIGHT};
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0, {WIDTH}, {HEIGHT});
+  const {{ data }} = context.getImageData(0, {HEIGHT // 2}, {WIDTH}, 1);
+  let number = 0;
+  for (let bit = 0; bit < {BITS}; bit += 1) {{
+    if (data[(bit * {BLOCK} + {BLOCK // 2}) * 4] > 127) number += 2 ** bit;
+  }}
+  return number;
+}}"""
+
+
+def barcode(number: int) -> NDArray[np.uint8]:
+    """``(HEIGHT, WIDTH, 3) uint8``: one white or black column a bit."""
+    bits = np.array([number >> bit & 1 for bit in range(BITS)], dtype=np.uint8) * 255
+    return np.broadcast_to(np.repeat(bits, BLOCK)[None, :, None], (HEIGHT, WIDTH, 3)).copy()
+
+
+def write_video(path: Path, times_s: Sequence[float], images: Sequence[NDArray[np.uint8]], nominal_fps: int) -> None:
+    """H.264, yuv420p, no B-frames, a keyframe a second, each image at its own time."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=nominal_fps)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"bf": "0", "preset": "veryfast", "sc_threshold": "0", "g": "10000"}
+        stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
+        second = -1
+        for time_s, image in zip(times_s, images, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = round(time_s * CLOCK_HZ)
+            frame.time_base = Fraction(1, CLOCK_HZ)
+            if int(time_s) > second:
+                second = int(time_s)
+                frame.pict_type = av.video.frame.PictureType.I
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_barcode_video(path: Path, times_s: Sequence[float], nominal_fps: int = 30) -> None:
+    """A video whose frame k shows the number k."""
+    write_video(path, times_s, [barcode(number) for number in range(len(times_s))], nominal_fps)
+
+
+def constant_rate(frames: int, fps: int = 30) -> list[float]:
+    """Frame times of a camera that keeps time."""
+    return [index / fps for index in range(frames)]
+
+
+def variable_rate(frames: int, seed: int = 7) -> list[float]:
+    """Frame times of one that does not: 8 to 90 ms apart, with a gap of half a second now and then."""
+    rng = np.random.default_rng(seed)
+    gaps = rng.uniform(0.008, 0.090, frames)
+    gaps[rng.integers(10, frames, 3)] = 0.5
+    return [float(time) for time in np.cumsum(gaps) - gaps[0]]
+
+
+def write_streams(path: Path, times_s: NDArray[np.float64], streams: dict[str, NDArray[Any]]) -> None:
+    """An NPZ as the recorder writes it: ``<stream>/value`` beside ``<stream>/_t_ns``."""
+    t_ns = np.round(times_s * 1e9).astype(np.int64)
+    arrays: dict[str, Any] = {}
+    for name, value in streams.items():
+        arrays[f"{name}/value"] = value
+        arrays[f"{name}/_t_ns"] = t_ns
+    np.savez(path, **arrays)
+
+
+def publish(
+    deployment: Deployment,
+    *,
+    files: dict[str, Path] | None = None,
+    create: dict[str, Any] | None = None,
+    finalize: dict[str, Any] | None = None,
+) -> str:
+    """Send an episode as the SDK would; returns its id. ``finalize=None`` leaves it recording."""
+    files = files or {}
+    with httpx.Client(
+        base_url=deployment.base_url, headers={"Authorization": f"Bearer {deployment.internal_key}"}, trust_env=False
+    ) as client:
+        answer = client.post(
+            "/api/ingest/episode",
+            json={"request_uploads": list(files), **(create or {})},
+            headers={"Idempotency-Key": str(uuid.uuid4())},
+        )
+        assert answer.status_code == 201, answer.text
+        opened = answer.json()
+        for target in opened["upload_urls"]:
+            kind = target["kind"]
+            content_type = "video/mp4" if kind == "video" else "application/octet-stream"
+            content = files[kind].read_bytes()
+            stored = client.put(target["url"], content=content, headers={"Content-Type": content_type})
+            assert stored.is_success, stored.text
+        if finalize is not None:
+            closed = client.post(f"/api/ingest/episode/{opened['episode_id']}/finalize", json=finalize)
+            assert closed.status_code == 200, closed.text
+    return str(opened["episode_id"])
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The system's Chromium, headless; skips the tests where it or playwright is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("there is no chromium on the PATH")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Tab:
+    """A page that notes down everything a user would find in the console, and every foreign request.
+
+    The portal's policy forbids eval, so ``page.wait_for_function`` cannot be used; locators can.
+    """
+
+    def __init__(self, browser: Any, base_url: str, **context: Any) -> None:
+        self.base_url = base_url
+        self.complaints: list[str] = []
+        self._context = browser.new_context(**context)
+        self.page = self._context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
+        self.page.on("request", self._note_request)
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
+        )
+
+    def _note_request(self, request: Any) -> None:
+        if not request.url.startswith(self.base_url):
+            self.complaints.append(f"foreign request: {request.url}")
+
+    def open(self, path: str) -> None:
+        """Go to a page."""
+        self.page.goto(self.base_url + path)
+
+    def open_replay(self, path: str) -> None:
+        """Go to an episode's page, and wait until its picture and charts are there."""
+        self.open(path)
+        self.page.locator("html[data-ready=true]").wait_for(state="attached")
+
+    def wait_settled(self) -> None:
+        """Until the player stands still and shows what it names."""
+        self.page.locator("#player[data-settled=true][data-playing=false]").wait_for(state="attached")
+
+    @property
+    def frame(self) -> int:
+        """The frame the page names."""
+        return int(self.page.locator("#player").get_attribute("data-frame"))
+
+    @property
+    def time_ms(self) -> float:
+        """The time the page names."""
+        return float(self.page.locator("#player").get_attribute("data-time-ms"))
+
+    @property
+    def shown(self) -> int:
+        """The frame the pixels show."""
+        return int(self.page.evaluate(READ_BARCODE))
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._context.close()
