@@ -22,7 +22,7 @@ from robotrace.deliver.spool import SealedEpisode, Spool, open_spool
 from robotrace.deliver.uploader import Uploader
 from robotrace.errors import ConfigurationError
 
-__all__ = ["flush", "recording_process"]
+__all__ = ["flush", "recording_process", "reset"]
 
 _log = logging.getLogger("robotrace")
 
@@ -133,6 +133,13 @@ def flush(timeout_s: float = 60.0) -> bool:
         background, or in the next run.
     """
     return True if _current is None else _current.flush(timeout_s)
+
+
+def reset() -> None:
+    """End this process's session, if there is one, as at exit; the next episode makes a new one."""
+    global _unusable
+    _at_exit()
+    _unusable = False
 
 
 def _at_exit() -> None:
