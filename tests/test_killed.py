@@ -1,0 +1,204 @@
+"""What a process leaves behind: killed, ended by an exception, ended in the middle, forked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gymnasium")
+np = pytest.importorskip("numpy")
+av = pytest.importorskip("av")
+
+from gymnasium_envs import read_barcode  # noqa: E402
+from ingest_server import IngestServer  # noqa: E402
+from polling import eventually  # noqa: E402
+from recorded import sealed  # noqa: E402
+
+from robotrace.config import Target  # noqa: E402
+from robotrace.deliver.salvage import salvage_dead_recordings  # noqa: E402
+from robotrace.deliver.spool import open_spool  # noqa: E402
+from robotrace.deliver.uploader import Uploader  # noqa: E402
+
+PREAMBLE = """
+import os, signal, sys
+import numpy as np
+from gymnasium_envs import LoggingEnv
+from robotrace_gymnasium import RoboTraceRecorder
+
+def make(**options):
+    return RoboTraceRecorder(LoggingEnv(length=30), **{"video_trigger": 1, "max_per_minute": None, **options})
+
+def rollout(env, seed=5, steps=10**9):
+    rng = np.random.default_rng(0)
+    env.reset(seed=seed)
+    done = False
+    while not done and steps > 0:
+        done = any(env.step(rng.uniform(-1, 1, 2))[2:4])
+        steps -= 1
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    return subprocess.run(
+        [sys.executable, "-c", PREAMBLE + body], env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def salvaged() -> list[object]:
+    """Salvage once the encoder, which outlives its trainer to finish the video, has let go of the folder."""
+    spool = open_spool()
+
+    def nothing_left() -> bool:
+        salvage_dead_recordings(spool)
+        return not spool.recording_folders()
+
+    eventually(nothing_left)
+    return list(sealed(spool))
+
+
+def test_sigkill_right_after_the_last_step_loses_nothing() -> None:
+    result = run("rollout(make()); kill()")
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    (episode,) = salvaged()
+    assert episode.finalize["status"] == "ready"
+    assert episode.metadata["outcome"]["steps"] == 30
+    assert len(episode.arrays("sensors")["observation.pose/value"]) == 31
+    assert len(episode.arrays("actions")["action/value"]) == 30
+    frames, _ = episode.frames()
+    assert [read_barcode(frame) for frame in frames] == list(range(31))
+
+
+def test_sigkill_after_many_short_episodes_loses_none_of_them() -> None:
+    result = run("env = make(video=False)\nfor seed in range(40): rollout(env, seed)\nkill()")
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    episodes = salvaged()
+    assert sorted(episode.create["seed"] for episode in episodes) == list(range(40))
+    assert {len(episode.arrays("actions")["action/value"]) for episode in episodes} == {30}
+
+
+def test_sigkill_in_the_middle_leaves_a_failed_episode_with_what_was_handed_over() -> None:
+    body = "from robotrace.capture import recording; recording._BLOCK_STEPS = 4\nrollout(make(), steps=22)\n"
+    wait = "from robotrace import session; session.recording_process().drain(30)\nkill()"
+    result = run(body + wait)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    (episode,) = salvaged()
+    assert episode.finalize["status"] == "failed"
+    assert episode.metadata["salvaged"] is True
+    sensors = episode.arrays("sensors")
+    assert len(sensors["observation.pose/value"]) == 21  # five blocks of four steps and the reset
+    assert len(sensors["reward/value"]) == 20
+    frames, times = episode.frames()
+    assert [read_barcode(frame) for frame in frames] == list(range(23))
+    assert times[-1] == pytest.approx(22 * 0.05)
+
+
+def test_the_next_uploader_brings_a_killed_runs_episodes_home() -> None:
+    run("rollout(make()); kill()")
+    spool = open_spool()
+    with IngestServer() as server:
+        uploader = Uploader(spool, lambda: Target(server.url, "rt_key"))
+
+        def arrived() -> bool:
+            uploader._next_recovery = 0.0
+            uploader.run_once()
+            return bool(server.episodes)
+
+        eventually(arrived)
+        uploader._close()
+        (stored,) = server.episodes.values()
+    assert set(stored.uploads) == {"video", "sensors", "actions"}
+
+
+def test_an_uncaught_exception_keeps_its_exit_code_and_traceback_and_names_the_episodes_reason() -> None:
+    result = run("env = make(); rollout(env, steps=9); raise ValueError('policy diverged')")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert "\nValueError: policy diverged\n" in result.stderr
+    (episode,) = sealed()
+    assert episode.finalize["status"] == "failed"
+    assert episode.metadata["failure_reason"] == "ValueError: policy diverged"
+    assert episode.metadata["outcome"]["steps"] == 9
+    assert len(episode.frames()[0]) == 10
+
+
+def test_an_episode_the_end_of_the_script_cut_off_is_kept_as_interrupted() -> None:
+    result = run("env = make(); rollout(env); rollout(env, steps=3); sys.exit(7)")
+    assert result.returncode == 7
+    whole, cut = sealed()
+    assert whole.finalize["status"] == "ready"
+    assert cut.finalize["status"] == "failed"
+    assert cut.metadata["failure_reason"].startswith("interrupted")
+
+
+def test_offline_is_said_in_one_line_and_nothing_else_is_printed() -> None:
+    result = run("env = make()\nfor seed in range(3): rollout(env, seed)\nenv.close()")
+    assert result.returncode == 0
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert "no deployment is configured" in line
+    assert "robotrace serve" in line
+    spool = open_spool()
+    assert spool.counts().sealed == 3
+    assert spool.recording_folders() == []
+    assert list(spool.trash.iterdir()) == []
+
+
+def test_a_script_uploads_what_it_recorded_before_it_ends() -> None:
+    with IngestServer() as server:
+        body = "env = make()\nfor seed in range(5): rollout(env, seed)\nenv.close()"
+        result = run(body, ROBOTRACE_BASE_URL=server.url, ROBOTRACE_API_KEY="rt_key")
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+        assert sorted(stored.create["seed"] for stored in server.episodes.values()) == list(range(5))
+    assert open_spool().counts().sealed == 0
+
+
+def test_half_a_configuration_still_records() -> None:
+    result = run("rollout(make())", ROBOTRACE_BASE_URL="http://127.0.0.1:9")
+    assert result.returncode == 0
+    assert "no API key" in result.stderr
+    assert len(sealed()) == 1
+
+
+FORK = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of fork with threads: the user's choice
+env = make()
+rollout(env, 1)
+env.reset(seed=2)
+child = os.fork()
+if child == 0:
+    rollout(env, 3)
+    sys.exit(0)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0
+while not any(env.step(np.zeros(2))[2:4]):
+    pass
+"""
+
+
+def test_a_forked_child_records_its_own_and_leaves_the_parents_alone() -> None:
+    result = run(FORK)
+    assert result.returncode == 0, result.stderr
+    episodes = sealed()
+    assert sorted(episode.create["seed"] for episode in episodes) == [1, 2, 3]
+    for episode in episodes:
+        assert episode.finalize["status"] == "ready"
+        assert [read_barcode(frame) for frame in episode.frames()[0]] == list(range(31))
+    assert open_spool().recording_folders() == []
+
+
+def test_a_spool_that_cannot_be_written_leaves_the_script_running(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run("rollout(make()); print('done')", ROBOTRACE_SPOOL_DIR=str(tmp_path / "file"))
+    assert (result.returncode, result.stdout) == (0, "done\n")
+    (line,) = result.stderr.splitlines()
+    assert "cannot be written" in line
