@@ -1,0 +1,167 @@
+"""The command line as a user meets it: real processes, real ports."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+import httpx
+from polling import eventually
+from spool_episodes import seal_one
+
+from robotrace import __version__
+from robotrace.client import Client
+from robotrace.deliver.spool import open_spool
+
+
+def robotrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "robotrace", *arguments],
+        env=_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1", **more}
+
+
+class Serving:
+    """``robotrace serve`` in a process, its output so far in a file."""
+
+    def __init__(self, output: Path, *arguments: str, **environment: str) -> None:
+        self.output = output
+        with output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "robotrace", "serve", "--port", "0", *arguments],
+                env=_environment(environment),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        eventually(lambda: "Stop: Ctrl-C" in self.text() or self.process.poll() is not None)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.text())
+        assert found is not None, self.text()
+        return found[0]
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def serving(output: Path) -> Iterator[Serving]:
+    serving = Serving(output)
+    yield serving
+    if serving.process.poll() is None:
+        serving.stop()
+
+
+def test_version_and_help() -> None:
+    assert robotrace("version").stdout.strip() == __version__
+    for arguments in ((), ("serve",), ("demo",)):
+        result = robotrace(*arguments, "--help")
+        assert result.returncode == 0
+        assert "Usage:" in result.stdout
+    assert "robotrace serve --port 9000" in robotrace("serve", "-h").stdout
+
+
+@pytest.mark.parametrize("arguments", [("no-such-command",), ("serve", "--prot", "1"), ("serve", "--port", "x")])
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    result = robotrace(*arguments)
+    assert result.returncode == 2
+    assert "Error" in result.stderr
+
+
+def test_serve_prints_a_key_once_that_works(serving: Serving) -> None:
+    key = re.search(r"ROBOTRACE_API_KEY=(rt_\S+)", serving.text())
+    assert key is not None
+    with Client(base_url=serving.url, api_key=key[1]) as client:
+        client.start_episode(artifacts=()).finalize()
+    assert httpx.get(f"{serving.url}/portal/episodes").status_code == 200
+    assert serving.stop() == 0
+    again = Serving(serving.output)
+    assert "ROBOTRACE_API_KEY" not in again.text()
+    again.stop()
+    third = Serving(serving.output, "--new-key")
+    assert "ROBOTRACE_API_KEY" in third.text()
+    assert third.stop(signal.SIGTERM) == 0
+
+
+def test_serve_takes_what_waits_in_the_spool_and_what_comes_later(output: Path) -> None:
+    spool = open_spool()
+    seal_one(spool)
+    serving = Serving(output)
+    eventually(lambda: spool.counts().sealed == 0)
+    seal_one(spool)
+    eventually(lambda: len(httpx.get(f"{serving.url}/portal/episodes.json").json()["episodes"]) == 2)
+    serving.stop()
+
+
+def test_serve_leaves_episodes_alone_that_go_elsewhere_by_configuration(output: Path) -> None:
+    spool = open_spool()
+    seal_one(spool)
+    elsewhere = {"ROBOTRACE_BASE_URL": "http://127.0.0.1:9", "ROBOTRACE_API_KEY": "rt_x"}
+    serving = Serving(output, **elsewhere)
+    assert "go to http://127.0.0.1:9, as configured" in serving.text()
+    assert serving.stop() == 0
+    assert spool.counts().sealed == 1
+    serving = Serving(output, "--drain", **elsewhere)
+    eventually(lambda: spool.counts().sealed == 0)
+    serving.stop()
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 1, result
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("robotrace: ")
+    return line
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        line = one_line(robotrace("serve", "--port", port))
+        assert port in line
+        assert "--port" in line
+
+
+def test_a_second_deployment_on_the_same_folder_is_one_clear_line(serving: Serving) -> None:
+    assert "deployment" in one_line(robotrace("serve", "--port", "0"))
+
+
+def test_folders_that_cannot_be_written_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    blocked = str(tmp_path / "file" / "x")
+    assert blocked in one_line(robotrace("serve", "--port", "0", "--data-dir", blocked))
+    assert "ROBOTRACE_SPOOL_DIR" in one_line(robotrace("serve", "--port", "0", ROBOTRACE_SPOOL_DIR=blocked))
+
+
+def test_a_host_beyond_loopback_is_refused() -> None:
+    assert "0.0.0.0" in one_line(robotrace("serve", "--port", "0", "--host", "0.0.0.0"))
