@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -16,27 +15,13 @@ import pytest
 pytest.importorskip("fastapi")
 
 import httpx
+from command_line import child_environment, one_line, robotrace
 from polling import eventually
 from spool_episodes import seal_one
 
 from robotrace import __version__
 from robotrace.client import Client
 from robotrace.deliver.spool import open_spool
-
-
-def robotrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "robotrace", *arguments],
-        env=_environment(environment),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def _environment(more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1", **more}
 
 
 class Serving:
@@ -47,7 +32,7 @@ class Serving:
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "robotrace", "serve", "--port", "0", *arguments],
-                env=_environment(environment),
+                env=child_environment(environment),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
@@ -132,14 +117,6 @@ def test_serve_leaves_episodes_alone_that_go_elsewhere_by_configuration(output: 
     serving = Serving(output, "--drain", **elsewhere)
     eventually(lambda: spool.counts().sealed == 0)
     serving.stop()
-
-
-def one_line(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 1, result
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("robotrace: ")
-    return line
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import httpx
-import numpy as np
 import pytest
 
-from robotrace.serve.database import Database
-from robotrace.serve.server import Deployment
-from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+pytest.importorskip("fastapi", reason="the server extra is not installed")
+
+import av  # noqa: E402
+import httpx  # noqa: E402
+import numpy as np  # noqa: E402
+
+from robotrace.serve.database import Database  # noqa: E402
+from robotrace.serve.server import Deployment  # noqa: E402
+from robotrace.serve.settings import Settings  # noqa: E402
+from robotrace.serve.store import LocalStore  # noqa: E402
 
 CONTENT_TYPES = {"video": "video/mp4"}
 

@@ -45,8 +45,8 @@ class EnvFacts:
             "id": self.env_id,
             "package": package,
             "package_version": self.package_version,
-            "observation_space": str(getattr(env, "observation_space", None)),
-            "action_space": str(getattr(env, "action_space", None)),
+            "observation_space": _one_line(getattr(env, "observation_space", None)),
+            "action_space": _one_line(getattr(env, "action_space", None)),
         }
 
 
@@ -92,6 +92,10 @@ def package_version(name: str) -> str | None:
     except packages.PackageNotFoundError:
         version = getattr(sys.modules.get(name), "__version__", None)
         return version if isinstance(version, str) else None
+
+
+def _one_line(space: Any) -> str:
+    return " ".join(str(space).split())
 
 
 def _spec_json(spec: Any) -> tuple[Any, str | None]:

@@ -1,0 +1,104 @@
+"""What README and docs tell a user to run, runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from readme import ROOT, blocks, documents
+
+SNIPPETS = [
+    pytest.param(block, id=f"{document.name}-{number}")
+    for document in documents()
+    for number, block in enumerate(blocks(document, "python"))
+]
+
+
+def run(path: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "error", str(path)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("pygame")
+    pytest.importorskip("fastapi")
+    from robotrace.serve.server import Deployment
+    from robotrace.serve.settings import Settings
+
+    with Deployment(Settings(tmp_path / "deployment", port=0)) as deployment:
+        monkeypatch.setenv("ROBOTRACE_BASE_URL", deployment.base_url)
+        monkeypatch.setenv("ROBOTRACE_API_KEY", deployment.first_key or "")
+        yield deployment.base_url
+
+
+def arrived(base_url: str) -> list[dict[str, object]]:
+    import httpx
+
+    return httpx.get(f"{base_url}/portal/episodes.json?limit=200").json()["episodes"]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_every_snippet_runs_as_printed_and_its_episodes_arrive(snippet: str, deployment: str, tmp_path: Path) -> None:
+    (tmp_path / "snippet.py").write_text(snippet)
+    result = run(tmp_path / "snippet.py", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert arrived(deployment)
+
+
+def test_the_example_runs_and_its_episodes_arrive(deployment: str, tmp_path: Path) -> None:
+    example = ROOT / "examples" / "plain_loop.py"
+    assert len([line for line in example.read_text().splitlines() if line.strip()]) < 20
+    result = run(example, tmp_path)
+    assert (result.returncode, result.stdout) == (0, "")
+    episodes = arrived(deployment)
+    assert sorted(int(str(episode["seed"])) for episode in episodes) == list(range(10))
+    assert {episode["policy_version"] for episode in episodes} == {"random-v0"}
+    assert all(re.fullmatch("[0-9a-f]{40}", str(episode["git_sha"])) for episode in episodes)
+
+
+def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
+    known = {
+        "pip install '.[demo]' && robotrace demo",  # .ci/run, in an empty environment
+        "pip install tox && tox",  # .ci/run
+        "robotrace serve",  # tests/cli/test_commands.py
+    }
+    assert {block.strip() for document in documents() for block in blocks(document, "bash")} == known
+
+
+def test_every_link_and_file_named_in_the_docs_exists() -> None:
+    for document in documents():
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_documented_options_are_the_options() -> None:
+    pytest.importorskip("numpy")
+    from dataclasses import fields
+
+    from robotrace.capture.options import Options
+
+    table = (ROOT / "docs" / "recording.md").read_text()
+    named = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert {item.name for item in fields(Options)} <= named
+
+
+def test_the_documented_variables_are_the_variables() -> None:
+    from robotrace import config
+
+    text = "".join(document.read_text() for document in documents())
+    for name in (getattr(config, name) for name in config.__all__ if name.startswith("ENV_")):
+        short = name.replace("ROBOTRACE", "…")
+        assert name in text or short in text or name == config.ENV_RAISE, name
