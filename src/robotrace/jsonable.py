@@ -3,7 +3,8 @@
 Never a TypeError after an episode was opened: NumPy scalars and arrays (known by ``tolist``, so that NumPy is not
 imported), paths, dates, sets and typed values are converted; NaN and infinity, which JSON has no word for, become
 null and are listed, by their dotted key, in ``metadata["robotrace"]["sanitized"]``; anything else becomes its
-``str()`` and is listed too.
+``str()`` and is listed too. So is text with a lone surrogate (a file name that is not UTF-8), which no JSON reader
+has to take.
 """
 
 from __future__ import annotations
@@ -20,25 +21,33 @@ from robotrace.types import encode
 __all__ = ["metadata_json"]
 
 _MAX_DEPTH = 32
-"""Deeper nesting is cut with its str(): a cycle would never end."""
 
 
 def metadata_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of ``metadata`` that :func:`json.dumps` takes with ``allow_nan=False``."""
     sanitized: list[str] = []
-    converted = {str(key): _convert(value, str(key), sanitized, 0) for key, value in metadata.items()}
+    converted = _convert_items(metadata, "", sanitized, (id(metadata),))
     if sanitized:
         ours = converted.setdefault("robotrace", {})
         if isinstance(ours, dict):
-            ours["sanitized"] = sorted({*ours.get("sanitized", ()), *sanitized})
+            before = ours.get("sanitized")
+            known = [item for item in before if isinstance(item, str)] if isinstance(before, list) else []
+            ours["sanitized"] = sorted({*known, *sanitized})
     return converted
 
 
-def _convert(value: Any, path: str, sanitized: list[str], depth: int) -> Any:
-    if value is None or isinstance(value, (bool, str)):
-        return str(value) if isinstance(value, str) else value
-    if isinstance(value, enum.Enum):
-        return _convert(value.value, path, sanitized, depth)
+def _convert(value: Any, path: str, sanitized: list[str], inside: tuple[int, ...]) -> Any:
+    # `inside` holds the ids of the containers around the value: a cycle is cut where it closes, not 32 levels down,
+    # where one with two branches would have grown to 2³² values.
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):  # before str and int: some enums are both
+        return _convert(value.value, path, sanitized, inside)
+    if isinstance(value, str):
+        text = _text(value)
+        if text != value:
+            sanitized.append(path)
+        return text
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -46,26 +55,56 @@ def _convert(value: Any, path: str, sanitized: list[str], depth: int) -> Any:
             return float(value)
         sanitized.append(path)
         return None
-    if depth >= _MAX_DEPTH:
+    if len(inside) > _MAX_DEPTH or id(value) in inside:
         sanitized.append(path)
         return str(type(value))
+    inside = (*inside, id(value))
+    try:
+        plain = _plain(value)
+    except Exception:  # a user's own object may fail in its own way; the episode may not
+        plain = NotImplemented
+    if plain is NotImplemented:
+        sanitized.append(path)
+        return _text(value)
+    if isinstance(plain, dict):
+        return _convert_items(plain, f"{path}.", sanitized, inside)
+    if isinstance(plain, list):
+        return [_convert(item, f"{path}.{index}", sanitized, inside) for index, item in enumerate(plain)]
+    return _convert(plain, path, sanitized, inside)
+
+
+def _convert_items(
+    mapping: Mapping[Any, Any], prefix: str, sanitized: list[str], inside: tuple[int, ...]
+) -> dict[str, Any]:
+    converted = {}
+    for key, value in mapping.items():
+        name = _text(key.value if isinstance(key, enum.Enum) else key)
+        converted[name] = _convert(value, prefix + name, sanitized, inside)
+    return converted
+
+
+def _plain(value: Any) -> Any:
+    """One level nearer to JSON; NotImplemented for what is not known."""
     if hasattr(value, "to_dict") and type(value).__module__ == "robotrace.types":
-        value = encode(value)
+        return encode(value)
     if isinstance(value, Mapping):
-        return {str(key): _convert(item, f"{path}.{key}", sanitized, depth + 1) for key, item in value.items()}
+        return dict(value)
     if isinstance(value, (list, tuple)):
-        return [_convert(item, f"{path}.{index}", sanitized, depth + 1) for index, item in enumerate(value)]
+        return list(value)
     if isinstance(value, (set, frozenset)):
-        ordered = sorted(value, key=str)
-        return [_convert(item, f"{path}.{index}", sanitized, depth + 1) for index, item in enumerate(ordered)]
+        return sorted(value, key=str)
     if isinstance(value, os.PathLike):
-        return os.fspath(value) if isinstance(os.fspath(value), str) else str(value)
+        return os.fsdecode(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat()
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
-        return _convert(value.tolist(), path, sanitized, depth + 1)
-    sanitized.append(path)
+        return value.tolist()
+    return NotImplemented
+
+
+def _text(value: Any) -> str:
     try:
-        return str(value)
+        text = str.__str__(value) if isinstance(value, str) else str(value)
     except Exception:  # a user's own __str__ may fail; the episode may not
-        return f"<{type(value).__name__}>"
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
