@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from robotrace.errors import ConfigurationError
 
@@ -90,9 +91,16 @@ def is_quiet() -> bool:
 
 
 def home_dir() -> Path:
-    """``$ROBOTRACE_HOME``, else ``~/.robotrace``."""
+    """``$ROBOTRACE_HOME``, else ``~/.robotrace``.
+
+    Raises:
+        ConfigurationError: The user has no home directory.
+    """
     home = os.environ.get(ENV_HOME)
-    return Path(home).expanduser() if home else Path.home() / ".robotrace"
+    try:
+        return Path(home).expanduser() if home else Path.home() / ".robotrace"
+    except RuntimeError as exc:  # a container's made-up user has neither $HOME nor an entry in /etc/passwd
+        raise ConfigurationError(f"there is no home directory; set {ENV_HOME}") from exc
 
 
 def spool_root() -> Path:
@@ -131,16 +139,16 @@ def resolve_target(*, api_key: str | None = None, base_url: str | None = None) -
         base_url: Wins over everything else when given; a trailing ``/`` is dropped.
 
     Raises:
-        ConfigurationError: The API key or the base URL (or both) cannot be found, the URL is not http(s), or the
+        ConfigurationError: The API key or the base URL (or both) cannot be found or cannot be right, or the
             credentials file is broken or readable by others.
     """
     profile: Mapping[str, Any] = {}
-    key = api_key or os.environ.get(ENV_API_KEY)
-    url = base_url or os.environ.get(ENV_BASE_URL)
+    key = _clean(api_key) or _clean(os.environ.get(ENV_API_KEY))
+    url = _clean(base_url) or _clean(os.environ.get(ENV_BASE_URL))
     if not key or not url:
         profile = _read_profile()
-        key = key or profile.get("api_key")
-        url = url or profile.get("base_url")
+        key = key or _clean(profile.get("api_key"))
+        url = url or _clean(profile.get("base_url"))
     missing = [text for text, value in (("API key", key), ("base URL", url)) if not value]
     if missing or not key or not url:
         raise ConfigurationError(
@@ -148,7 +156,7 @@ def resolve_target(*, api_key: str | None = None, base_url: str | None = None) -
             f"{' and '.join(name for name, value in ((ENV_API_KEY, key), (ENV_BASE_URL, url)) if not value)}; "
             "`robotrace serve` starts a deployment of your own and prints both"
         )
-    return Target(base_url=_checked_url(url), api_key=key)
+    return Target(base_url=_checked_url(url), api_key=_checked_key(key))
 
 
 def find_target() -> Target | None:
@@ -160,9 +168,31 @@ def find_target() -> Target | None:
     return resolve_target()
 
 
+def _clean(value: object) -> str:
+    # A key read from a file brings its line break along.
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _checked_key(key: str) -> str:
+    # The HTTP library would quote the whole key in its error.
+    if not all("!" <= character <= "~" for character in key):
+        raise ConfigurationError("the API key has a space, a line break or a non-ASCII character in it; copy it again")
+    return key
+
+
 def _checked_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         raise ConfigurationError(f"the base URL {url!r} must begin with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0) and url.isprintable() and " " not in url
+    except ValueError:
+        valid = False
+    else:
+        if parts.username is not None:  # it would take the place of the API key
+            raise ConfigurationError("the base URL must not carry a user name or a password")
+    if not valid:
+        raise ConfigurationError(f"the base URL {url!r} is no valid URL")
     return url.rstrip("/")
 
 
