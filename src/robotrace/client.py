@@ -20,6 +20,7 @@ from robotrace.ingest import (
     checked_choice,
     create_episode,
     create_payload,
+    finalize_payload,
 )
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ class Client:
         checked_choice("status", status, EpisodeFinalStatus)
         if failure_time_s is not None and status != "failed":
             raise ConfigurationError("failure_time_s goes with status='failed' only")
+        closing: dict[str, Any] = {"duration_s": duration_s, "fps": fps, "failure_time_s": failure_time_s}
+        finalize_payload(status=status, metadata=metadata, **closing)  # refuses what does not fit before a row is open
         slots: dict[ArtifactKind, str | os.PathLike[str] | None]
         slots = {"video": video, "sensors": sensors, "actions": actions}
         files = {kind: checked_artifact(kind, path) for kind, path in slots.items() if path is not None}
@@ -210,13 +213,11 @@ class Client:
         except Exception as exc:
             reason = {**(metadata or {}), "failure_reason": f"upload error: {exc}"}
             try:
-                episode.finalize(status="failed", duration_s=duration_s, fps=fps, metadata=reason)
+                episode.finalize(status="failed", metadata=reason, **closing)
             except Exception as second:
                 raise exc from second
             raise
-        episode.finalize(
-            status=status, duration_s=duration_s, fps=fps, failure_time_s=failure_time_s, metadata=metadata
-        )
+        episode.finalize(status=status, metadata=metadata, **closing)
         return episode
 
     def _announce(self, episode: Episode) -> None:

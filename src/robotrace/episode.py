@@ -84,7 +84,7 @@ class Episode:
     upload_urls: dict[ArtifactKind, UploadUrl] = field(default_factory=dict)
     _client: Client | None = field(default=None, repr=False, compare=False)
     _finalized: bool = field(default=False, repr=False, compare=False)
-    _bytes_uploaded: int = field(default=0, repr=False, compare=False)
+    _uploaded: dict[ArtifactKind, int] = field(default_factory=dict, repr=False, compare=False)
 
     def upload(self, kind: ArtifactKind, path: str | os.PathLike[str]) -> int:
         """Stream a file into a slot; returns its size in bytes.
@@ -101,7 +101,7 @@ class Episode:
         if slot is None:
             raise ConfigurationError(f"slot {kind!r} was not requested; name it in start_episode(artifacts=…)")
         sent = self._transport().put_file(slot.url, file, CONTENT_TYPES[kind], retry_rate_limit=True)
-        self._bytes_uploaded += sent
+        self._uploaded[kind] = sent  # a second upload replaces the first
         return sent
 
     def upload_video(self, path: str | os.PathLike[str]) -> int:
@@ -146,8 +146,8 @@ class Episode:
             raise ConfigurationError("failure_time_s goes with status='failed' only")
         if self._finalized:
             return
-        if bytes_total is None and self._bytes_uploaded:
-            bytes_total = self._bytes_uploaded
+        if bytes_total is None and self._uploaded:
+            bytes_total = sum(self._uploaded.values())
         payload = finalize_payload(
             status=status,
             duration_s=duration_s,

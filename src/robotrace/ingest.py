@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -32,6 +33,14 @@ CONTENT_TYPES: dict[ArtifactKind, str] = {
     "video": "video/mp4",
     "sensors": "application/octet-stream",
     "actions": "application/octet-stream",
+}
+
+_NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "seed": operator.index,
+    "bytes_total": operator.index,
+    "fps": float,
+    "duration_s": float,
+    "failure_time_s": float,
 }
 
 
@@ -66,12 +75,9 @@ def create_payload(
         **fields: ``name``, ``robot``, ``policy_version``, ``env_version``, ``git_sha``, ``seed``, ``fps``, ``otel``.
 
     Raises:
-        ConfigurationError: ``seed`` is no integer or ``fps`` no number.
+        ConfigurationError: ``seed`` is no integer or ``fps`` no finite number.
     """
-    if fields.get("seed") is not None:
-        fields["seed"] = _number("seed", fields["seed"], operator.index)
-    if fields.get("fps") is not None:
-        fields["fps"] = _number("fps", fields["fps"], float)
+    _check_numbers(fields)
     return {
         "source": source,
         "request_uploads": list(dict.fromkeys(request_uploads)),
@@ -89,16 +95,30 @@ def finalize_payload(
         status: Always sent.
         metadata: Merged by the server over what it has.
         **fields: ``duration_s``, ``fps``, ``bytes_total``, ``failure_time_s``.
+
+    Raises:
+        ConfigurationError: ``bytes_total`` is no integer or another one no finite number.
     """
+    _check_numbers(fields)
     given = {**fields, "metadata": None if metadata is None else metadata_json(metadata)}
     return {"status": status, **{name: value for name, value in given.items() if value is not None}}
 
 
+def _check_numbers(fields: dict[str, Any]) -> None:
+    # In place; NumPy's scalars become Python's, which JSON knows.
+    for name, convert in _NUMBERS.items():
+        if fields.get(name) is not None:
+            fields[name] = _number(name, fields[name], convert)
+
+
 def _number(name: str, value: Any, convert: Callable[[Any], Any]) -> Any:
     try:
-        return convert(value)
+        number = convert(value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ConfigurationError(f"{name} must be a finite number, got {value!r}")
+    return number
 
 
 def create_episode(

@@ -23,6 +23,7 @@ from robotrace.config import Target
 from robotrace.errors import (
     APIError,
     AuthError,
+    ConfigurationError,
     ConflictError,
     NotFoundError,
     RateLimitError,
@@ -51,6 +52,9 @@ class Transport:
         timeout: Seconds (or an ``httpx.Timeout``) for JSON calls; None is connect 10, read 30, write 30, pool 10.
         transport: Replaces the network for both, in tests.
         sleep: Waits between the tries of a rate-limited call.
+
+    Raises:
+        ConfigurationError: The environment's proxy settings cannot be used.
     """
 
     def __init__(
@@ -65,18 +69,21 @@ class Transport:
         self._sleep = sleep
         self._given = transport
         self._uploads: dict[str | None, httpx.BaseTransport] = {}
-        self._client = httpx.Client(
-            base_url=target.base_url,
-            timeout=_JSON_TIMEOUT if timeout is None else timeout,
-            transport=transport,
-            follow_redirects=False,
-            headers={
-                "Authorization": f"Bearer {target.api_key}",
-                "User-Agent": f"robotrace-python/{__version__}",
-                "X-RoboTrace-SDK-Version": __version__,
-                "Accept": "application/json",
-            },
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=target.base_url,
+                timeout=_JSON_TIMEOUT if timeout is None else timeout,
+                transport=transport,
+                follow_redirects=False,
+                headers={
+                    "Authorization": f"Bearer {target.api_key}",
+                    "User-Agent": f"robotrace-python/{__version__}",
+                    "X-RoboTrace-SDK-Version": __version__,
+                    "Accept": "application/json",
+                },
+            )
+        except (ValueError, ImportError) as exc:  # an unknown scheme; SOCKS without httpx's extra for it
+            raise ConfigurationError(f"the proxy settings in the environment cannot be used: {exc}") from exc
 
     def close(self) -> None:
         """Close all connections."""
@@ -140,24 +147,24 @@ class Transport:
 
         def attempt() -> int:
             before = path.stat()
-            request = httpx.Request(
-                "PUT",
-                url,
-                headers={
-                    "Content-Type": content_type,
-                    "Content-Length": str(before.st_size),
-                    "User-Agent": f"robotrace-python/{__version__}",
-                },
-                content=_read_chunks(path),
-                extensions={"timeout": _PUT_TIMEOUT.as_dict()},
-            )
             try:
+                request = httpx.Request(
+                    "PUT",
+                    url,
+                    headers={
+                        "Content-Type": content_type,
+                        "Content-Length": str(before.st_size),
+                        "User-Agent": f"robotrace-python/{__version__}",
+                    },
+                    content=_read_chunks(path, before.st_size),
+                    extensions={"timeout": _PUT_TIMEOUT.as_dict()},
+                )
                 response = self._upload_transport(url).handle_request(request)
                 try:
                     answer = response.read()
                 finally:
                     response.close()
-            except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
                 raise _transport_error(exc, url) from exc
             _raise_for_status(response.status_code, response.headers, answer)
             after = path.stat()
@@ -185,15 +192,23 @@ class Transport:
         # httpx reads HTTP(S)_PROXY only in a Client; a bare transport has to be told.
         proxy = None
         if not urllib.request.proxy_bypass(parts.hostname or ""):
-            proxy = urllib.request.getproxies().get(parts.scheme)
+            proxies = urllib.request.getproxies()
+            proxy = proxies.get(parts.scheme) or proxies.get("all")
+        if proxy is not None and "://" not in proxy:
+            proxy = f"http://{proxy}"
         if proxy not in self._uploads:
             self._uploads[proxy] = httpx.HTTPTransport(proxy=None if proxy is None else httpx.Proxy(proxy))
         return self._uploads[proxy]
 
 
-def _read_chunks(path: Path) -> Iterator[bytes]:
+def _read_chunks(path: Path, size: int) -> Iterator[bytes]:
+    # Exactly the bytes announced: the HTTP library's own error for more or fewer is none that it declares.
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while size:
+            chunk = file.read(min(size, _CHUNK_BYTES))
+            if not chunk:
+                raise TransportError(f"{path.name} changed while it was sent")
+            size -= len(chunk)
             yield chunk
 
 
@@ -234,6 +249,9 @@ def _retry_after(value: str | None) -> float | None:
 
 def _transport_error(exc: Exception, url: str) -> TransportError:
     # Host and cause only: the URL of a PUT carries its signature.
-    host = urlsplit(url).netloc.rpartition("@")[2] or "the deployment"
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        host = ""
     cause = str(exc).partition(os.linesep)[0] or type(exc).__name__
-    return TransportError(f"{host} could not be reached: {cause}")
+    return TransportError(f"{host or 'the deployment'} could not be reached: {cause}")

@@ -1,0 +1,76 @@
+"""Every test runs in an environment of its own; a scriptable deployment on loopback for those that speak the wire."""
+
+import os
+from pathlib import Path
+
+import pytest
+from wire_server import API_KEY, WireServer, script_deployment
+
+from robotrace import client as default_client
+from robotrace.client import Client
+
+
+def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
+    for name in tuple(os.environ):
+        if name.startswith("ROBOTRACE_") or name == "TRACEPARENT" or name.lower().endswith("_proxy"):
+            patch.delenv(name)
+    patch.setenv("HOME", str(home))
+    patch.setenv("ROBOTRACE_HOME", str(home / ".robotrace"))
+    patch.setenv("ROBOTRACE_SPOOL_DIR", str(home / "spool"))
+    patch.setenv("ROBOTRACE_RAISE_INTERNAL_ERRORS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolated_session(tmp_path_factory):
+    """For the fixtures of modules and packages, which are made before those of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        _isolate(patch, tmp_path_factory.mktemp("home"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _isolated_test(tmp_path_factory, monkeypatch):
+    """No settings and credentials but the test's own, and no client left over."""
+    _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
+    yield
+    default_client.close()
+    default_client._default_options.clear()
+
+
+@pytest.fixture
+def robotrace_home():
+    """``$ROBOTRACE_HOME`` of this test, made."""
+    home = Path(os.environ["ROBOTRACE_HOME"])
+    home.mkdir(mode=0o700)
+    return home
+
+
+@pytest.fixture
+def server():
+    with WireServer() as running:
+        yield running
+
+
+@pytest.fixture
+def deployment(server):
+    """The server, scripted to take one episode as the wire contract has it; a test scripts over what it needs."""
+    script_deployment(server)
+    return server
+
+
+@pytest.fixture
+def client(deployment):
+    """A client of the deployment; what it would have slept is in ``client.slept``."""
+    with Client(base_url=deployment.url, api_key=API_KEY) as made:
+        made.slept = []
+        made._transport._sleep = made.slept.append
+        yield made
+
+
+@pytest.fixture
+def files(tmp_path):
+    """One small file for each slot."""
+    paths = {"video": "video.mp4", "sensors": "sensors.npz", "actions": "actions.npz"}
+    for kind, name in paths.items():
+        (tmp_path / name).write_bytes(f"bytes of {kind}".encode())
+    return {kind: tmp_path / name for kind, name in paths.items()}
