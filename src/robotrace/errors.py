@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 __all__ = [
@@ -57,6 +58,11 @@ class APIError(RobotraceError):
         super().__init__(message)
         self.status_code = status_code
         self.response_body = response_body
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception with keyword-only arguments does not unpickle by itself, and a multiprocessing.Pool that gets
+        # one from a worker waits for ever.
+        return functools.partial(type(self), status_code=self.status_code), self.args, self.__dict__
 
 
 class ValidationError(APIError):
