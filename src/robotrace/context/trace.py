@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["current_trace"]
 
 # Any two-digit flags: SDKs send 03 (random-trace-id) as well as 00 and 01.
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 def current_trace() -> dict[str, str] | None:
@@ -43,8 +43,10 @@ def _from_environment(value: str | None) -> dict[str, str] | None:
     match = _TRACEPARENT.fullmatch((value or "").strip())
     if match is None:
         return None
-    version, trace_id, span_id, flags = match.groups()
+    version, trace_id, span_id, flags, more = match.groups()
     if version == "ff" or not int(trace_id, 16) or not int(span_id, 16):
+        return None
+    if more and version == "00":  # only later versions may say more
         return None
     return _trace(trace_id, span_id, flags)
 
