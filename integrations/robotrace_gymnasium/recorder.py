@@ -58,7 +58,9 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
 
     def __init__(self, env: gym.Env[Any, Any], **options: Unpack[CaptureOptions]) -> None:
         checked = resolve_options(options)
-        if not isinstance(env, gym.Env) or hasattr(env, "num_envs"):
+        # Of the unwrapped one: a Gymnasium 0.29 wrapper warns of every attribute it forwards. There a VectorEnv is an
+        # Env, and batched simulators are Envs in every version.
+        if not isinstance(env, gym.Env) or hasattr(env.unwrapped, "num_envs"):
             raise TypeError(
                 f"RoboTraceRecorder records single environments, and this is {type(env).__qualname__}; "
                 "wrap the environments inside it"

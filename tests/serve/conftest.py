@@ -13,14 +13,14 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the server extra is not installed")
 
-import av  # noqa: E402
-import httpx  # noqa: E402
-import numpy as np  # noqa: E402
+import av
+import httpx
+import numpy as np
 
-from robotrace.serve.database import Database  # noqa: E402
-from robotrace.serve.server import Deployment  # noqa: E402
-from robotrace.serve.settings import Settings  # noqa: E402
-from robotrace.serve.store import LocalStore  # noqa: E402
+from robotrace.serve.database import Database
+from robotrace.serve.server import Deployment
+from robotrace.serve.settings import Settings
+from robotrace.serve.store import LocalStore
 
 CONTENT_TYPES = {"video": "video/mp4"}
 

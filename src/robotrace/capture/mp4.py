@@ -111,13 +111,10 @@ class Mp4Writer:
 def _remux(path: Path) -> None:
     # FFmpeg before 7.1 cannot turn the fragments into one index at the end: copy the packets into an ordinary MP4.
     whole = path.with_suffix(".remux.mp4")
-    with av.open(os.fspath(path)) as source, av.open(os.fspath(whole), "w", format="mp4") as target:
+    options = {"video_track_timescale": str(_TIME_BASE.denominator)}
+    with av.open(os.fspath(path)) as source, av.open(os.fspath(whole), "w", format="mp4", options=options) as target:
         stream = source.streams.video[0]
-        copy = (
-            target.add_stream(template=stream)
-            if not hasattr(target, "add_stream_from_template")
-            else (target.add_stream_from_template(stream))
-        )
+        copy: Any = target.add_stream(template=stream)
         for packet in source.demux(stream):
             if packet.dts is not None:
                 packet.stream = copy
