@@ -139,6 +139,21 @@ def test_an_episode_the_end_of_the_script_cut_off_is_kept_as_interrupted() -> No
     assert cut.metadata["failure_reason"].startswith("interrupted")
 
 
+@pytest.mark.parametrize("video", [True, False])
+def test_what_no_thread_has_seen_yet_is_sealed_and_uploaded_at_exit(video: bool) -> None:
+    # Python 3.12 starts no thread any more when its exit hooks run.
+    with IngestServer() as server:
+        result = run(
+            f"env = make(video={video}); rollout(env, steps=1)",
+            ROBOTRACE_BASE_URL=server.url,
+            ROBOTRACE_API_KEY="rt_key",
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        (stored,) = server.episodes.values()
+        assert set(stored.uploads) == {"sensors", "actions", *(["video"] if video else [])}
+    assert open_spool().recording_folders() == []
+
+
 def test_offline_is_said_in_one_line_and_nothing_else_is_printed() -> None:
     result = run("env = make()\nfor seed in range(3): rollout(env, seed)\nenv.close()")
     assert result.returncode == 0

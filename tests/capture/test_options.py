@@ -80,3 +80,10 @@ def test_the_environment_switches_recording_off(
     assert is_enabled(resolve_options({})) is enabled
     assert is_enabled(resolve_options({"enabled": True})) is True
     assert is_enabled(resolve_options({"enabled": False})) is False
+
+
+def test_a_text_the_wire_has_no_room_for_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="policy_version may have 200 characters, this one has 201"):
+        resolve_options({"policy_version": "p" * 201})
+    with pytest.raises(ConfigurationError, match="robot may have 120"):
+        resolve_options({"robot": "r" * 121})

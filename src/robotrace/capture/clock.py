@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EnvClock", "find_clock"]
+__all__ = ["EnvClock", "find_clock", "read_attribute"]
 
 _STEP_SECONDS = ("step_dt", "control_timestep", "dt", "tau")
 _LONGEST_STEP_S = 60.0
@@ -37,7 +37,7 @@ class EnvClock:
 def find_clock(env: Any) -> EnvClock:
     """The clock of an (unwrapped) environment."""
     step = _step_seconds(env)
-    data = _attribute(env, "data")
+    data = read_attribute(env, "data")
     if isinstance(getattr(data, "time", None), float):
         return EnvClock("data.time", None if step is None else step[1], lambda: float(env.data.time))
     if step is not None:
@@ -47,18 +47,19 @@ def find_clock(env: Any) -> EnvClock:
 
 def _step_seconds(env: Any) -> tuple[str, int] | None:
     for name in _STEP_SECONDS:
-        seconds = _number(_attribute(env, name))
+        seconds = _number(read_attribute(env, name))
         if seconds is not None and seconds <= _LONGEST_STEP_S:
             return name, round(seconds * 1e9)
-    frequency = _number(_attribute(env, "control_freq"))
+    frequency = _number(read_attribute(env, "control_freq"))
     if frequency is not None:
         return "control_freq", round(1e9 / frequency)
-    metadata = _attribute(env, "metadata")
+    metadata = read_attribute(env, "metadata")
     fps = _number(metadata.get("render_fps")) if isinstance(metadata, dict) else None
     return None if fps is None else ("render_fps", round(1e9 / fps))
 
 
-def _attribute(env: Any, name: str) -> Any:
+def read_attribute(env: Any, name: str) -> Any:
+    """An attribute of a user's object; None where it has none, or its property raises."""
     try:
         return getattr(env, name, None)
     except Exception:  # a property of the user's env that does not work yet (no simulation loaded)

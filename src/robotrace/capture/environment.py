@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from importlib import metadata as packages
 from typing import Any
 
+from robotrace.capture.clock import read_attribute
+
 __all__ = ["EnvFacts", "ResetRecord"]
 
 _EXACT_INT = 2**53
@@ -28,7 +30,7 @@ class EnvFacts:
 
     def __init__(self, env: Any) -> None:
         base = getattr(env, "unwrapped", env)
-        spec = getattr(env, "spec", None) or getattr(base, "spec", None)
+        spec = read_attribute(env, "spec") or read_attribute(base, "spec")
         kind = type(base)
         package = kind.__module__.partition(".")[0]
         self.env_id: str = str(getattr(spec, "id", None) or f"{kind.__module__}.{kind.__qualname__}")
@@ -64,7 +66,7 @@ class ResetRecord:
             self._resets_since_seed = 0
         else:
             self._resets_since_seed += 1
-        found: dict[str, Any] = {"seed": self._seed, "resets_since_seed": self._resets_since_seed}
+        found: dict[str, Any] = {"seed": _plain(self._seed), "resets_since_seed": self._resets_since_seed}
         if options:
             found["reset_options"] = dict(options)
         # The private name: the public property makes a generator where there is none yet.

@@ -22,6 +22,9 @@ from robotrace.ingest import EpisodeSource, checked_choice
 
 __all__ = ["CaptureOptions", "EpisodeEnd", "KeepPartial", "Options", "is_enabled", "resolve_options"]
 
+_LONGEST = {"robot": 120, "git_sha": 64}
+"""Of the wire; 200 for the others."""
+
 KeepPartial = Literal["failures", "always", "never"]
 
 
@@ -128,6 +131,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigurationError(f"{name} must be text, got {value!r}")
+            longest = _LONGEST.get(name, 200)
+            if value is not None and len(value) > longest:
+                raise ConfigurationError(f"{name} may have {longest} characters, this one has {len(value)}")
         for name, least in (("every_n_episodes", 1), ("max_episodes", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):

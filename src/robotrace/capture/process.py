@@ -52,6 +52,7 @@ class EpisodeFile:
 
     def __init__(self, process: RecordingProcess, start: Mapping[str, Any]) -> None:
         self.uuid: str = start["uuid"]
+        process.begin(self.uuid)
         self.folder = process.folder / self.uuid
         self.parts = EpisodeParts(self.uuid)
         self.video: VideoStream | None = None
@@ -108,7 +109,7 @@ class EpisodeFile:
             with self._lock:
                 if self._pending and self._pending[0] is item:
                     self._pending.popleft()
-                    self._process.pending_bytes -= item.nbytes
+                    self._process.add_pending(-item.nbytes)
 
     @staticmethod
     def _encode(item: _Pending) -> bytes:
@@ -134,7 +135,7 @@ class EpisodeFile:
             write_json(self.folder / "intent.json", self.parts.start, durable=False)
 
     def _push(self, item: _Pending) -> None:
-        self._process.pending_bytes += item.nbytes
+        self._process.add_pending(item.nbytes)
         self._pending.append(item)
         self._process.enqueue(self._write_start if item.kind == START else self.write_pending)
 
@@ -181,22 +182,40 @@ class RecordingProcess:
         self._file = BlockFile(self._block_path())
         self._old_files: list[BlockFile] = []
         self._users: dict[Path, set[str]] = collections.defaultdict(set)
-        self._users_lock = threading.Lock()
+        self._unsealed: set[str] = set()
+        self._counting = threading.Lock()  # around counters and sets, never around I/O but a rotation's open
         self._encoder: EncoderProcess | None = None
         self._encoder_starts = 0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
+    def begin(self, uuid: str) -> None:
+        """An episode exists from here until :meth:`forget`."""
+        with self._counting:
+            self._unsealed.add(uuid)
+
+    def add_pending(self, nbytes: int) -> None:
+        """Count bytes that wait for the disk."""
+        with self._counting:
+            self.pending_bytes += nbytes
+
     def enqueue(self, job: Callable[[], None]) -> None:
         """Run ``job`` on the writer thread, which starts with the first one."""
         self._jobs.put(job)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="robotrace-writer", daemon=True)
-            self._thread.start()
+        if self._thread is not None:
+            return
+        with self._counting:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="robotrace-writer", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is ending (Python 3.12): drain() runs the jobs itself
+                    return
+                self._thread = thread
 
     def append(self, kind: int, uuid: str, sequence: int, payload: bytes) -> Any:
         """Append one record to the current block file."""
-        with self._users_lock:
+        with self._counting:
             file = self._file
             self._users[file.path].add(uuid)
         return file.append(kind, uuid, sequence, payload)
@@ -216,7 +235,8 @@ class RecordingProcess:
 
     def forget(self, uuid: str) -> None:
         """On the writer thread: an episode needs its blocks no more; old block files nobody needs are deleted."""
-        with self._users_lock:
+        with self._counting:
+            self._unsealed.discard(uuid)
             for users in self._users.values():
                 users.discard(uuid)
             if self._file.size > _ROTATE_BYTES:
@@ -234,6 +254,8 @@ class RecordingProcess:
     def drain(self, timeout_s: float) -> bool:
         """Wait until everything handed over so far is sealed; False when the time ran out first."""
         if self._thread is None:
+            while not self._jobs.empty():
+                self._run_job(self._jobs.get())
             return True
         done = threading.Event()
         self.enqueue(done.set)
@@ -242,7 +264,7 @@ class RecordingProcess:
     def close(self, timeout_s: float) -> bool:
         """Seal what is ended, end the encoder, remove the folder; False when the time ran out first.
 
-        What is left then is salvaged by the next uploader.
+        What is left then, and what could not be sealed (a full disk), is salvaged by the next uploader.
         """
         drained = self.drain(timeout_s)
         if self._encoder is not None:
@@ -255,9 +277,10 @@ class RecordingProcess:
             self._thread.join(timeout_s)
         for file in (self._file, *self._old_files):
             file.close()
-        self.spool.discard(self.folder)
+        if not self._unsealed:
+            self.spool.discard(self.folder)
         self._unlock()
-        return True
+        return not self._unsealed
 
     def abandon(self) -> None:
         """In a forked child: let go of all that is the parent's, without touching it."""
@@ -278,10 +301,15 @@ class RecordingProcess:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
+            self._run_job(job)
+
+    @staticmethod
+    def _run_job(job: Callable[[], None] | None) -> None:
+        try:
+            if job is not None:
                 job()
-            except Exception as exc:
-                try:
-                    faults.report("an episode could not be written", exc)
-                except Exception:
-                    _log.exception("the writer thread failed")
+        except Exception as exc:
+            try:
+                faults.report("an episode could not be written", exc)
+            except Exception:
+                _log.exception("the writer thread failed")

@@ -37,6 +37,9 @@ _BURST = 20
 _VIDEO_RATE = "2/min"
 """One video per 30 s at the most, unless ``video_trigger`` says otherwise."""
 _TRACEBACK_LINES = 40
+_INT64 = 2**63
+_MAX_TEXT = 200
+"""What the wire takes of a name or version; a longer one is cut rather than refused with its episode."""
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
@@ -159,7 +162,7 @@ class EpisodeRecorder:
             env = self._env()
             self._facts = EnvFacts(env)
             self._clock = find_clock(getattr(env, "unwrapped", env))
-        self._current = Recording(process, self._clock, functools.partial(self._create, index))
+        self._current = Recording(process, self._clock, functools.partial(self._create, index, dict(self._labels)))
         self._frames = self._render is not None and bool(options.video) and self._video_trigger(start)
         self._last = (False, False, {})
         self._current.begin(observation)
@@ -223,7 +226,7 @@ class EpisodeRecorder:
         self._current = None
         self.recording = False
 
-    def _create(self, index: int, uuid: str) -> Mapping[str, Any]:
+    def _create(self, index: int, labels: Mapping[str, Any], uuid: str) -> Mapping[str, Any]:
         options, facts = self._options, self._facts
         assert facts is not None
         metadata = {
@@ -237,18 +240,20 @@ class EpisodeRecorder:
             "reproduce": ResetRecord.reproduce(facts, self._before_reset),
             **({"tags": list(options.tags)} if options.tags else {}),
             **options.metadata,
-            **self._labels.get("metadata", {}),
+            **labels.get("metadata", {}),
         }
+        seed = self._seed if options.seed is None else options.seed
         return create_payload(
             source=options.source,
             request_uploads=(),
             client_episode_id=uuid,
-            name=self._labels.get("name") or options.name or f"{facts.env_id} #{index}",
+            name=_fit(labels.get("name") or options.name or f"{facts.env_id} #{index}"),
             robot=options.robot,
-            policy_version=self._labels.get("policy_version") or options.policy_version,
-            env_version=options.env_version or facts.env_version,
+            policy_version=_fit(labels.get("policy_version") or options.policy_version),
+            env_version=_fit(options.env_version or facts.env_version),
             git_sha=options.git_sha or find_git_sha(),
-            seed=self._seed if options.seed is None else options.seed,
+            # A larger one is in metadata.reproduce, which has no column's width.
+            seed=seed if seed is not None and -_INT64 <= seed < _INT64 else None,
             fps=self._fps(),
             otel=self._trace,
             metadata=metadata,
@@ -298,7 +303,11 @@ class EpisodeRecorder:
 
     def _finish_failed(self, error: BaseException) -> None:
         current = self._take()
-        if current is not None:
+        if current is None:
+            return
+        if self._options.keep_partial == "never":
+            current.discard()
+        else:
             self._end(current, "failed", _failure_of(error), success=False)
 
     def _close_unfinished(self) -> None:
@@ -360,6 +369,10 @@ def _video_trigger(given: int | Trigger | None) -> Trigger:
         return given
     schedule, limit = cubic(), rate(_VIDEO_RATE)
     return lambda start: schedule(start) and limit(start)
+
+
+def _fit(text: str | None) -> str | None:
+    return None if text is None else text[:_MAX_TEXT]
 
 
 def _failure_of(error: BaseException) -> dict[str, Any]:

@@ -34,6 +34,8 @@ _BOOTSTRAP = (
 )
 """Not ``-m``: that would put the working directory first, and a user's own ``queue.py`` there before ours."""
 _FULL_RING_POLL_S = 0.0002
+_FULL_RING_LIMIT_NS = 10_000_000_000
+"""A simulator waits for a slow encoder, but not for one that hangs (a dead disk): then the video ends."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,6 @@ class _WorkerStream:
         self._number = number
         self._ring = ring
         self._produced = 0
-        self.waited_ns = 0
 
     def put(self, frame: NDArray[np.uint8], t_ns: int) -> None:
         if self._produced - self._ring.consumed >= self._ring.slots:
@@ -178,8 +179,9 @@ class _WorkerStream:
         while self._produced - self._ring.consumed >= self._ring.slots:
             if not self._worker.alive:
                 raise BrokenPipeError("the encoder process died")
+            if time.perf_counter_ns() - begin > _FULL_RING_LIMIT_NS:
+                raise TimeoutError("the encoder hangs")
             time.sleep(_FULL_RING_POLL_S)
-        self.waited_ns += time.perf_counter_ns() - begin
 
 
 class _ThreadStream:

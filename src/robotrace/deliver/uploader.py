@@ -82,8 +82,12 @@ class Uploader:
     def start(self) -> None:
         """Start the thread; a second call does nothing."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="robotrace-uploader", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="robotrace-uploader", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending (Python 3.12): whoever waits does the rounds
+                return
+            self._thread = thread
 
     def wake(self) -> None:
         """Look now: something was sealed."""
@@ -95,6 +99,8 @@ class Uploader:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
+        else:
+            self._close()
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's lock (closing a duplicate leaves the parent's as it is)."""
@@ -116,6 +122,8 @@ class Uploader:
                 break
             if self._clock() >= deadline:
                 return False
+            if self._thread is None:
+                self.run_once()
             self.wake()
             time.sleep(0.02)
         return True

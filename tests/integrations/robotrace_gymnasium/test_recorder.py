@@ -240,6 +240,14 @@ def test_an_episode_closed_in_the_middle_follows_keep_partial(keep: str, kept: i
     assert all(episode.metadata["partial"] is True for episode in sealed())
 
 
+def test_keep_partial_never_drops_what_an_exception_ended() -> None:
+    env = recorder(LoggingEnv(raises_at=3), keep_partial="never")
+    with pytest.raises(RuntimeError):
+        rollout(env)
+    env.flush()
+    assert sealed() == []
+
+
 def test_a_reset_in_the_middle_ends_the_old_episode_and_begins_a_new_one() -> None:
     env = recorder(LoggingEnv(length=4), keep_partial="always")
     env.reset()
@@ -415,6 +423,28 @@ def test_labels_change_from_the_next_episode_on() -> None:
     assert [episode.create["policy_version"] for episode in sealed()] == ["ppo@0", "ppo@20000"]
     assert sealed()[1].metadata["stage"] == 2
     assert sealed()[1].metadata["task"] == "lift"
+
+
+def test_labels_set_in_the_middle_are_the_next_episodes() -> None:
+    env = recorder(LoggingEnv(length=3), policy_version="old", video=False)
+    env.reset()
+    env.recorder.set(policy_version="new")
+    while not env.step(np.zeros(2))[2]:
+        pass
+    rollout(env)
+    env.flush()
+    assert [episode.create["policy_version"] for episode in sealed()] == ["old", "new"]
+
+
+def test_what_the_wire_has_no_room_for_does_not_cost_the_episode() -> None:
+    env = recorder(LoggingEnv(length=2))
+    env.recorder.set(policy_version="p" * 500)
+    rollout(env, seed=2**70)
+    env.flush()
+    (episode,) = sealed()
+    assert episode.create["policy_version"] == "p" * 200
+    assert "seed" not in episode.create
+    assert episode.metadata["reproduce"]["seed"] == str(2**70)
 
 
 def test_the_callers_metadata_wins_and_nan_is_null() -> None:

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("av")
+
+from robotrace.capture import process as process_module  # noqa: E402
+from robotrace.capture.clock import EnvClock  # noqa: E402
+from robotrace.capture.process import RecordingProcess  # noqa: E402
+from robotrace.capture.recording import Recording  # noqa: E402
+from robotrace.deliver.salvage import salvage_dead_recordings  # noqa: E402
+from robotrace.deliver.spool import SealedEpisode, Spool, open_spool  # noqa: E402
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return open_spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def sealed() -> list[SealedEpisode]:
+    return []
+
+
+@pytest.fixture
+def process(spool: Spool, sealed: list[SealedEpisode]) -> Iterator[RecordingProcess]:
+    process = RecordingProcess(spool, sealed.append)
+    yield process
+    process.close(30.0)
+
+
+def record(process: RecordingProcess, steps: int = 10, start: int = 0) -> Recording:
+    def create(uuid: str) -> dict[str, object]:
+        return {"source": "sim", "name": uuid, "metadata": {}}
+
+    recording = Recording(process, EnvClock("dt", 20_000_000), create)
+    recording.begin(np.full(3, start, np.float32))
+    for step in range(steps):
+        recording.act(np.int64(step))
+        recording.result(np.full(3, start + step + 1, np.float32), 1.0, False, step == steps - 1)
+    recording.end("ready", {}, fps=50.0)
+    return recording
+
+
+def observations(entry: SealedEpisode) -> list[float]:
+    with np.load(entry.folder / "sensors.npz", allow_pickle=False) as sensors:
+        return [float(row[0]) for row in sensors["observation/value"]]
+
+
+def test_a_long_episode_is_handed_over_in_blocks_and_put_together_again(
+    process: RecordingProcess, sealed: list[SealedEpisode]
+) -> None:
+    record(process, steps=10_000)
+    assert process.drain(60.0)
+    (entry,) = sealed
+    assert observations(entry) == [float(k) for k in range(10_001)]
+
+
+def test_threads_record_side_by_side_through_one_writer(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
+    def run(start: int) -> None:
+        for episode in range(10):
+            record(process, steps=5, start=start + 100 * episode)
+
+    threads = [threading.Thread(target=run, args=(10_000 * number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert process.drain(60.0)
+    assert len(sealed) == 40
+    starts = {10_000 * number + 100 * episode for number in range(4) for episode in range(10)}
+    assert {int(observations(entry)[0]) for entry in sealed} == starts
+    assert all(len(observations(entry)) == 6 for entry in sealed)
+    assert process.pending_bytes == 0
+    assert [thread.name for thread in threading.enumerate()].count("robotrace-writer") == 1
+
+
+def test_block_files_nobody_needs_any_more_are_deleted(
+    process: RecordingProcess, sealed: list[SealedEpisode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_ROTATE_BYTES", 10_000)
+    for _ in range(20):
+        record(process, steps=50)
+        process.drain(30.0)
+    files = sorted(process.folder.glob("blocks-*.rtb"))
+    assert len(files) <= 2
+    assert files[-1].name > "blocks-0005.rtb"
+    assert len(sealed) == 20
+
+
+def test_an_episode_that_cannot_be_sealed_is_left_for_the_salvage(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    process = RecordingProcess(spool, lambda entry: None)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process_module, "seal_episode", full)
+        record(process)
+        assert not process.close(30.0)
+    assert "No space left" in caplog.text
+    (entry,) = salvage_dead_recordings(spool)
+    assert observations(entry) == [float(k) for k in range(11)]
+    assert spool.recording_folders() == []
+
+
+def test_what_waits_for_a_slow_disk_is_bounded_and_the_loss_is_named(
+    process: RecordingProcess, sealed: list[SealedEpisode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_MAX_PENDING_BYTES", 200_000)
+    gate = threading.Event()
+    process.enqueue(lambda: gate.wait(60.0) and None)  # the writer hangs
+    record(process, steps=30_000)
+    assert process.pending_bytes < 1_000_000
+    gate.set()
+    assert process.drain(60.0)
+    (entry,) = sealed
+    manifest = entry.manifest()
+    assert manifest is not None
+    assert "too slow" in manifest["finalize"]["metadata"]["incomplete"]["*"]
+    kept = observations(entry)
+    assert 0 < len(kept) < 30_000
+    assert kept == [float(k) for k in range(len(kept))]
+
+
+def test_a_discarded_episode_leaves_nothing(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
+    recording = Recording(process, EnvClock("wall"), lambda uuid: {"source": "sim", "metadata": {}})
+    recording.begin(np.zeros(2))
+    recording.frame(np.zeros((8, 8, 3), np.uint8))
+    recording.discard()
+    assert process.drain(60.0)
+    assert sealed == []
+    assert [path.name for path in process.folder.iterdir() if path.is_dir()] == []
+
+
+def test_the_last_frame_size_is_the_first_one(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
+    recording = Recording(process, EnvClock("dt", 20_000_000), lambda uuid: {"source": "sim", "metadata": {}})
+    recording.begin(np.zeros(2))
+    recording.frame(np.zeros((8, 8, 3), np.uint8))
+    recording.act(0)
+    recording.result(np.zeros(2), 0.0, True, False)
+    recording.frame(np.zeros((9, 8, 3), np.uint8))
+    recording.end("ready", {}, fps=None)
+    assert process.drain(60.0)
+    metadata = sealed[0].manifest()["finalize"]["metadata"]  # type: ignore[index]
+    assert "frame size changed" in metadata["incomplete"]["video"]
+    assert metadata["video"] == {"frames_submitted": 1, "frames": 1}
