@@ -6,22 +6,21 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robotrace.capture.mp4 import Mp4Writer
 from robotrace.serve.server import Deployment
 
 BITS = 16
 BLOCK = 16  # pixels; wide enough to survive the encoder's loss
 WIDTH, HEIGHT = BITS * BLOCK, 96
-CLOCK_HZ = 90_000
+CLOCK_HZ = 1_000_000  # of the recorder's time stamps
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -56,29 +55,23 @@ def barcode(number: int) -> NDArray[np.uint8]:
     return np.broadcast_to(np.repeat(bits, BLOCK)[None, :, None], (HEIGHT, WIDTH, 3)).copy()
 
 
-def write_video(path: Path, times_s: Sequence[float], images: Sequence[NDArray[np.uint8]], nominal_fps: int) -> None:
-    """H.264, yuv420p, no B-frames, a keyframe a second, each image at its own time."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=nominal_fps)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"bf": "0", "preset": "veryfast", "sc_threshold": "0", "g": "10000"}
-        stream.codec_context.time_base = Fraction(1, CLOCK_HZ)
-        second = -1
-        for time_s, image in zip(times_s, images, strict=True):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = round(time_s * CLOCK_HZ)
-            frame.time_base = Fraction(1, CLOCK_HZ)
-            if int(time_s) > second:
-                second = int(time_s)
-                frame.pict_type = av.video.frame.PictureType.I
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+def write_video(
+    path: Path, times_s: Sequence[float], images: Sequence[NDArray[np.uint8]], nominal_fps: int, *, killed: bool = False
+) -> None:
+    """A video as the recorder writes it, each image at its own time; ``killed``: as it lies there, never closed."""
+    height, width = images[0].shape[:2]
+    writer = Mp4Writer(path, width, height, round(1e9 / nominal_fps))
+    for time_s, image in zip(times_s, images, strict=True):
+        writer.add(image, round(time_s * 1e9))
+    content = path.read_bytes()
+    writer.close()
+    if killed:
+        path.write_bytes(content)
 
 
-def write_barcode_video(path: Path, times_s: Sequence[float], nominal_fps: int = 30) -> None:
+def write_barcode_video(path: Path, times_s: Sequence[float], nominal_fps: int = 30, *, killed: bool = False) -> None:
     """A video whose frame k shows the number k."""
-    write_video(path, times_s, [barcode(number) for number in range(len(times_s))], nominal_fps)
+    write_video(path, times_s, [barcode(number) for number in range(len(times_s))], nominal_fps, killed=killed)
 
 
 def constant_rate(frames: int, fps: int = 30) -> list[float]:

@@ -29,7 +29,12 @@ pytestmark = pytest.mark.browser
 
 FRAMES = 240
 LINKS = 40
-TIMES_S = {"constant": constant_rate(FRAMES), "variable": variable_rate(FRAMES)}
+# Of a video whose writer was killed, the second that was not written yet is missing.
+TIMES_S = {
+    "constant": constant_rate(FRAMES),
+    "variable": variable_rate(FRAMES),
+    "killed": constant_rate(FRAMES - 30),
+}
 
 WAIT_FOR_FRAME = """(least) => new Promise((resolve) => {
   const player = document.getElementById("player");
@@ -52,7 +57,8 @@ def episodes(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -
     paths: dict[str, str] = {}
     for kind, times_s in TIMES_S.items():
         video = folder / f"{kind}.mp4"
-        write_barcode_video(video, times_s)
+        killed = kind == "killed"
+        write_barcode_video(video, constant_rate(FRAMES) if killed else times_s, killed=killed)
         files = {"video": video, **_streams(folder, kind, np.arange(0, times_s[-1], 0.01))}
         finalize = {"status": "failed", "failure_time_s": 3.21, "metadata": {"failure_reason": "fell over"}}
         paths[kind] = _path(publish(deployment, files=files, finalize={**finalize, "duration_s": times_s[-1]}))
