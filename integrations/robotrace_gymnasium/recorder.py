@@ -91,7 +91,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         except BaseException as error:
             recorder.failed(error)
             raise
-        recorder.after_reset(result[0])
+        recorder.after_reset(result)
         return result
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -105,7 +105,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         except BaseException as error:
             recorder.failed(error)
             raise
-        recorder.after_step(*result)
+        recorder.after_step(result)
         return result
 
     def close(self) -> None:

@@ -17,11 +17,6 @@ from urllib.parse import urlsplit
 
 from robotrace.errors import ConfigurationError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = [
     "ENV_API_KEY",
     "ENV_BASE_URL",
@@ -208,11 +203,20 @@ def _read_profile() -> Mapping[str, Any]:
     if stat.S_IMODE(info.st_mode) & 0o077:
         raise ConfigurationError(f"the credentials file {path} is readable by others; run: chmod 600 {path}")
     try:
-        profiles = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        profiles = _parse_toml(content.decode())
+    except ValueError as exc:  # not UTF-8, or not TOML
         raise ConfigurationError(f"the credentials file {path} is not valid TOML: {exc}") from exc
     wanted = os.environ.get(ENV_PROFILE)
     profile = profiles.get(wanted or "default", {})
     if wanted and not profile:
         raise ConfigurationError(f"there is no profile {wanted!r} in {path}")
     return profile if isinstance(profile, dict) else {}
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    # Here, not above: `import robotrace` needs httpx alone, on 3.10 too.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)

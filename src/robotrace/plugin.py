@@ -6,9 +6,9 @@ A plugin checks its options, makes one :class:`EpisodeRecorder` per environment,
     options = resolve_options(kwargs)                       # unknown names, bad values: an error that names them
     recorder = new_recorder(env, options, adapter="mine", render=env.render)
 
-    recorder.before_reset(seed, options);  observation = …reset…;  recorder.after_reset(observation)
+    recorder.before_reset(seed, options);  result = …reset…;  recorder.after_reset(result)
     if recorder.recording:
-        recorder.before_step(action);  result = …step…;  recorder.after_step(*result)
+        recorder.before_step(action);  result = …step…;  recorder.after_step(result)
 
 Recording needs NumPy and PyAV: ``pip install 'robotrace-dev[record]'``.
 """

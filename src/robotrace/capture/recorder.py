@@ -142,8 +142,9 @@ class EpisodeRecorder:
         self._before_reset = self._resets.before(self._env(), self._seed, options)
 
     @_contained
-    def after_reset(self, observation: Any) -> None:
-        """The reset's observation: decide, and begin."""
+    def after_reset(self, result: tuple[Any, Any]) -> None:
+        """What ``env.reset`` returned, (observation, info): decide, and begin."""
+        observation = result[0]
         index = self._episode_index
         self._episode_index += 1
         start = EpisodeStart(index, self._seed)
@@ -176,14 +177,13 @@ class EpisodeRecorder:
         except Exception as exc:
             self._give_up(exc)
 
-    def after_step(
-        self, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Mapping[str, Any]
-    ) -> None:
-        """What came of it; with ``terminated`` or ``truncated`` the episode ends here."""
+    def after_step(self, result: tuple[Any, Any, Any, Any, Any]) -> None:
+        """What ``env.step`` returned; with ``terminated`` or ``truncated`` the episode ends here."""
         current = self._current
         if current is None:
             return
         try:
+            observation, reward, terminated, truncated, info = result
             current.result(observation, reward, terminated, truncated)
             if self._frames:
                 self._picture()
@@ -279,17 +279,23 @@ class EpisodeRecorder:
         if current is None:
             return
         terminated, truncated, info = self._last
-        success, reason = self._judge(current, terminated, truncated, info)
-        metadata: dict[str, Any] = {"final_info": _scalars(info)} if info else {}
+        success, reason, fault = None, None, None
+        metadata: dict[str, Any] = {}
+        try:
+            success, reason = self._judge(current, terminated, truncated, info)
+            metadata = {"final_info": _scalars(info)} if info else {}
+        except Exception as exc:  # failure() is the user's; an info may be anything
+            fault = f"the outcome could not be told: {type(exc).__name__}: {exc}"
+            faults.report("the outcome of an episode could not be told", exc)
         if reason is not None:
             metadata["failure_reason"] = reason
-        self._end(current, "failed" if success is False else "ready", metadata, success=success)
+        self._end(current, "failed" if success is False else "ready", metadata, success=success, fault=fault)
 
     def _judge(
         self, current: Recording, terminated: bool, truncated: bool, info: Mapping[str, Any]
     ) -> tuple[bool | None, str | None]:
         options = self._options
-        signal = info.get(options.success_key) if isinstance(info, Mapping) else None
+        signal = info.get(options.success_key)
         success = None if signal is None else bool(signal)
         if options.failure is not None:
             end = EpisodeEnd(current.steps, current.reward_total, terminated, truncated, info)

@@ -333,6 +333,43 @@ def test_a_fault_of_ours_ends_our_recording_not_the_run(
     assert [episode.metadata["incomplete"]["*"][:10] for episode in sealed()] == ["ValueError"] * 2
 
 
+def test_a_failure_callable_that_raises_costs_the_verdict_not_the_episode(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    env = recorder(LoggingEnv(length=6), failure=lambda end: end.info["no such key"])
+    rollout(env)
+    env.flush()
+    (episode,) = sealed()
+    assert episode.finalize["status"] == "ready"
+    assert episode.metadata["outcome"]["steps"] == 6
+    assert "KeyError" in episode.metadata["incomplete"]["*"]
+    assert "no such key" in caplog.text
+
+
+class OldStyle(LoggingEnv):
+    """Four values instead of five, and an info that is no dict."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, _ = super().step(action)
+        return (
+            (observation, reward, terminated or truncated, None)
+            if self._step > 2
+            else (observation, reward, False, False, None)
+        )
+
+
+def test_a_step_that_returns_something_else_is_the_loops_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    env = recorder(OldStyle(length=4))
+    env.reset()
+    assert [len(env.step(np.zeros(2))) for _ in range(4)] == [5, 5, 4, 4]
+    env.flush()
+    (episode,) = sealed()
+    assert "ValueError" in episode.metadata["incomplete"]["*"]
+    assert len(episode.arrays("sensors")["reward/value"]) == 2
+
+
 def test_a_spool_that_cannot_be_written_is_one_warning_and_the_loop_runs_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
