@@ -27,6 +27,8 @@ __all__ = ["flush", "recording_process", "reset"]
 _log = logging.getLogger("robotrace")
 
 _EXIT_TIMEOUT_S = 10.0
+_MAX_REMEMBERED = 256
+"""Own episodes that may be on their way; more, and those that have arrived are forgotten: a run may make millions."""
 _SILENT_S = 1.0
 """A wait at exit that is longer is announced."""
 
@@ -69,8 +71,10 @@ class _Session:
 
     def _on_sealed(self, entry: SealedEpisode) -> None:
         # On the writer thread, so that neither a lock nor a lookup is on the training thread.
-        self._sealed.add(entry.uuid)
         if self.online:
+            if len(self._sealed) >= _MAX_REMEMBERED:
+                self._sealed &= {waiting.uuid for waiting in self.spool.sealed_episodes()}
+            self._sealed.add(entry.uuid)
             if self._uploader is None:
                 self._uploader = Uploader(self.spool, find_target)
                 self._uploader.start()

@@ -154,3 +154,39 @@ def test_the_last_frame_size_is_the_first_one(process: RecordingProcess, sealed:
     metadata = sealed[0].manifest()["finalize"]["metadata"]  # type: ignore[index]
     assert "frame size changed" in metadata["incomplete"]["video"]
     assert metadata["video"] == {"frames_submitted": 1, "frames": 1}
+
+
+def stamps(process: RecordingProcess, sealed: list[SealedEpisode], clock: EnvClock, tick: object = None) -> list[int]:
+    recording = Recording(process, clock, lambda uuid: {"source": "sim", "metadata": {}})
+    recording.begin(np.zeros(2))
+    for _ in range(3):
+        recording.act(0)
+        if callable(tick):
+            tick()
+        recording.result(np.zeros(2), 0.0, False, False)
+    recording.end("ready", {}, fps=None)
+    assert process.drain(60.0)
+    with np.load(sealed[0].folder / "sensors.npz", allow_pickle=False) as sensors:
+        return sensors["observation/_t_ns"].tolist()
+
+
+def test_a_simulators_time_is_told_from_the_episodes_start(
+    process: RecordingProcess, sealed: list[SealedEpisode]
+) -> None:
+    now = [100.0]
+
+    def tick() -> None:
+        now[0] += 0.008
+
+    found = stamps(process, sealed, EnvClock("data.time", None, lambda: now[0]), tick)
+    assert found == [0, 8_000_000, 16_000_000, 24_000_000]
+    assert sealed[0].manifest()["finalize"]["duration_s"] == 0.024  # type: ignore[index]
+
+
+def test_without_any_clock_it_is_the_wall(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
+    found = stamps(process, sealed, EnvClock("wall"))
+    assert found[0] == 0
+    assert found == sorted(set(found))
+    with np.load(sealed[0].folder / "sensors.npz", allow_pickle=False) as sensors:
+        wall = sensors["wall_clock/value"]
+        assert abs(int(wall[-1] - wall[0]) - found[-1]) < 1_000_000_000

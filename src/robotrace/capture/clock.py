@@ -24,7 +24,7 @@ class EnvClock:
     """How the episode's time is told.
 
     Attributes:
-        source: Where it comes from: ``data.time``, the name of an attribute, ``render_fps`` or ``wall``.
+        source: Where it comes from: ``data.time``, the name of an attribute, ``render_fps``, ``fps`` or ``wall``.
         step_ns: The length of a step, None when only the wall clock is known.
         now: The simulator's own seconds, where it has them.
     """
@@ -34,9 +34,14 @@ class EnvClock:
     now: Callable[[], float] | None = None
 
 
-def find_clock(env: Any) -> EnvClock:
-    """The clock of an (unwrapped) environment."""
-    step = _step_seconds(env)
+def find_clock(env: Any, steps_per_s: float | None = None) -> EnvClock:
+    """The clock of an (unwrapped) environment.
+
+    Args:
+        env: The environment.
+        steps_per_s: What the user says a second has, instead of what is found; a simulator's own time stays first.
+    """
+    step = _step_seconds(env) if steps_per_s is None else ("fps", round(1e9 / steps_per_s))
     data = read_attribute(env, "data")
     if isinstance(getattr(data, "time", None), float):
         return EnvClock("data.time", None if step is None else step[1], lambda: float(env.data.time))

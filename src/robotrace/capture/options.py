@@ -97,7 +97,7 @@ class Options:
         video: ``auto`` (default: when the env renders ``rgb_array``), True or False.
         video_trigger: Which recorded episodes have video: a number n for every nth, or a trigger; the default is
             episodes 0, 1, 8, 27, …, at most one per 30 s, since rendering is the dear part.
-        fps: Frames a second of the video; else from the env's clock.
+        fps: Steps a second, where the env does not say it or says it wrong; a simulator's own time stays first.
         enabled: False: the env comes back untouched. None: as the environment variables say.
     """
 

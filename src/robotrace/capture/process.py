@@ -2,7 +2,8 @@
 
 The training thread hands blocks over; the writer thread appends them, waits for the encoder, and seals. At an
 episode's end the training thread itself appends what is not yet written, into the page cache: a process that is
-killed right after ``env.step`` returned has lost nothing then. It never opens, syncs or closes a file.
+killed right after ``env.step`` returned has lost nothing then. It never syncs or closes a file, and opens none but
+the first: the folder and the block file are made with the process's first recorded episode.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class RecordingProcess:
         self._old_files: list[BlockFile] = []
         self._users: dict[Path, set[str]] = collections.defaultdict(set)
         self._unsealed: set[str] = set()
-        self._counting = threading.Lock()  # around counters and sets, never around I/O but a rotation's open
+        self._counting = threading.Lock()  # around counters and sets, never around I/O
         self._encoder: EncoderProcess | None = None
         self._encoder_starts = 0
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -235,14 +236,17 @@ class RecordingProcess:
 
     def forget(self, uuid: str) -> None:
         """On the writer thread: an episode needs its blocks no more; old block files nobody needs are deleted."""
+        following = None
+        if self._file.size > _ROTATE_BYTES:
+            self._files_made += 1
+            following = BlockFile(self._block_path())
         with self._counting:
             self._unsealed.discard(uuid)
             for users in self._users.values():
                 users.discard(uuid)
-            if self._file.size > _ROTATE_BYTES:
+            if following is not None:
                 self._old_files.append(self._file)
-                self._files_made += 1
-                self._file = BlockFile(self._block_path())
+                self._file = following
             unused = [file for file in self._old_files if not self._users[file.path]]
             for file in unused:
                 self._old_files.remove(file)

@@ -162,7 +162,7 @@ class EpisodeRecorder:
         if self._facts is None:
             env = self._env()
             self._facts = EnvFacts(env)
-            self._clock = find_clock(getattr(env, "unwrapped", env))
+            self._clock = find_clock(getattr(env, "unwrapped", env), options.fps)
         self._current = Recording(process, self._clock, functools.partial(self._create, index, dict(self._labels)))
         self._frames = self._render is not None and bool(options.video) and self._video_trigger(start)
         self._last = (False, False, {})
@@ -269,6 +269,8 @@ class EpisodeRecorder:
             return
         try:
             self._current.frame(self._render())
+            if self._current.video_fault is not None:
+                self._frames = False
         except Exception as exc:  # no GL, a broken renderer, a dead encoder: the video goes, the episode stays
             self._frames = False
             self._current.video_fault = f"{type(exc).__name__}: {exc}"
