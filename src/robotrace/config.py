@@ -69,10 +69,11 @@ _FALSE = ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment and the key for it."""
+    """A deployment and the key for it; ``direct``: reached without the environment's proxies."""
 
     base_url: str
     api_key: str = field(repr=False)
+    direct: bool = False
 
 
 def is_true(value: str | None) -> bool:

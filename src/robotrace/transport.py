@@ -68,6 +68,7 @@ class Transport:
         self.base_url = target.base_url
         self._sleep = sleep
         self._given = transport
+        self._direct = target.direct
         self._uploads: dict[str | None, httpx.BaseTransport] = {}
         try:
             self._client = httpx.Client(
@@ -75,6 +76,7 @@ class Transport:
                 timeout=_JSON_TIMEOUT if timeout is None else timeout,
                 transport=transport,
                 follow_redirects=False,
+                trust_env=not target.direct,
                 headers={
                     "Authorization": f"Bearer {target.api_key}",
                     "User-Agent": f"robotrace-python/{__version__}",
@@ -191,7 +193,7 @@ class Transport:
         parts = urlsplit(url)
         # httpx reads HTTP(S)_PROXY only in a Client; a bare transport has to be told.
         proxy = None
-        if not urllib.request.proxy_bypass(parts.hostname or ""):
+        if not self._direct and not urllib.request.proxy_bypass(parts.hostname or ""):
             proxies = urllib.request.getproxies()
             proxy = proxies.get(parts.scheme) or proxies.get("all")
         if proxy is not None and "://" not in proxy:

@@ -106,6 +106,15 @@ def test_serve_takes_what_waits_in_the_spool_and_what_comes_later(output: Path) 
     serving.stop()
 
 
+def test_serve_reaches_itself_past_a_proxy_that_cannot(output: Path) -> None:
+    spool = open_spool()
+    seal_one(spool)
+    dead = "http://127.0.0.1:9"
+    serving = Serving(output, HTTP_PROXY=dead, http_proxy=dead, ALL_PROXY=dead)
+    eventually(lambda: spool.counts().sealed == 0)
+    assert serving.stop() == 0
+
+
 def test_serve_leaves_episodes_alone_that_go_elsewhere_by_configuration(output: Path) -> None:
     spool = open_spool()
     seal_one(spool)

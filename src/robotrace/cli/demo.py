@@ -121,7 +121,7 @@ def _statuses(embedded: EmbeddedDeployment) -> dict[str, str]:
 
     found: dict[str, str] = {}
     cursor: str | None = None
-    with httpx.Client(base_url=embedded.deployment.base_url) as client:
+    with httpx.Client(base_url=embedded.deployment.base_url, trust_env=False) as client:
         while True:
             parameters = {"limit": "200", **({"cursor": cursor} if cursor else {})}
             page = client.get("/portal/episodes.json", params=parameters).raise_for_status().json()

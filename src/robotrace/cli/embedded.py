@@ -59,7 +59,8 @@ class EmbeddedDeployment:
         if spool is not None and (self._drain or self.elsewhere is None):
             from robotrace.deliver.uploader import Uploader
 
-            target = Target(self.deployment.base_url, self.deployment.internal_key)
+            # Direct: a proxy for the outside knows no way to this machine's loopback.
+            target = Target(self.deployment.base_url, self.deployment.internal_key, direct=True)
             self.spool = spool
             self.uploader = Uploader(spool, lambda: target)
             self.uploader.start()
