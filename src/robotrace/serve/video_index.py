@@ -75,7 +75,8 @@ def read_frame_times(path: Path) -> FrameTimes:
     # Packets come in decoding order; a browser shows them in that of their times.
     pts = np.array(sorted(shown), dtype=np.float64)
     last = shown[int(pts[-1])] or (float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0)
-    times_ms = np.append(pts, pts[-1] + last) * float(time_base) * 1000.0
+    # Multiplied before it is divided: both are exact below 2^53, and a frame's start is a number people link to.
+    times_ms = np.append(pts, pts[-1] + last) * (1000.0 * time_base.numerator) / time_base.denominator
     return FrameTimes(width=width, height=height, times_ms=times_ms)
 
 
