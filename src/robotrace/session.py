@@ -151,7 +151,8 @@ def _at_exit() -> None:
     session = _current
     if session is None:
         return
-    error = getattr(sys, "last_value", None)  # set by the interpreter when an exception ended the script
+    # Set by the interpreter when an exception ended the script; in an interactive session it may be hours old.
+    error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
     for recorder in open_recorders():
         recorder.interrupt(error)
     try:

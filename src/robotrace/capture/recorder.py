@@ -163,7 +163,12 @@ class EpisodeRecorder:
             env = self._env()
             self._facts = EnvFacts(env)
             self._clock = find_clock(getattr(env, "unwrapped", env), options.fps)
-        self._current = Recording(process, self._clock, functools.partial(self._create, index, dict(self._labels)))
+        self._current = Recording(
+            process,
+            self._clock,
+            functools.partial(self._create, index, dict(self._labels)),
+            keep_dropped=options.keep_partial == "always",
+        )
         self._frames = self._render is not None and bool(options.video) and self._video_trigger(start)
         self._last = (False, False, {})
         self._current.begin(observation)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,9 +35,17 @@ class Recording:
         process: Where it is written.
         clock: The env's.
         create: Makes the create payload, given the episode's uuid.
+        keep_dropped: Whether the episode is kept when its owner is garbage-collected without ending it.
     """
 
-    def __init__(self, process: RecordingProcess, clock: EnvClock, create: Callable[[str], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        process: RecordingProcess,
+        clock: EnvClock,
+        create: Callable[[str], Mapping[str, Any]],
+        *,
+        keep_dropped: bool = False,
+    ) -> None:
         self.uuid = str(uuid.uuid4())
         self.steps = 0
         self.reward_total = 0.0
@@ -44,6 +54,8 @@ class Recording:
         self._process = process
         self._clock = clock
         self._create = create
+        self._keep_dropped = keep_dropped
+        self._dropped: weakref.finalize[..., Recording] | None = None
         self._file: EpisodeFile | None = None
         self._video: VideoStream | None = None
         self._frame_shape: tuple[int, ...] | None = None
@@ -152,6 +164,7 @@ class Recording:
         """
         file = self._opened()
         self._flush(file)
+        self._owned()
         faults = {key: why for stream in self._streams for key, why in stream.faults().items()}
         if file.overloaded:
             faults["*"] = "the disk was too slow: the episode's later steps are missing"
@@ -175,6 +188,7 @@ class Recording:
 
     def discard(self) -> None:
         """Close the episode and keep nothing."""
+        self._owned()
         if self._file is not None:
             self._file.end({"discard": True})
 
@@ -187,7 +201,17 @@ class Recording:
                 "create": self._create(self.uuid),
             }
             self._file = EpisodeFile(self._process, start)
+            # An env nobody holds any more: without an end its episode would look like one of a killed process.
+            end: dict[str, Any] = {"discard": True}
+            if self._keep_dropped:
+                end = {"finalize": {"status": "ready", "metadata": {"partial": True}}}
+            self._dropped = weakref.finalize(self, _end_dropped, os.getpid(), self._file, end)
+            self._dropped.atexit = False
         return self._file
+
+    def _owned(self) -> None:
+        if self._dropped is not None:
+            self._dropped.detach()
 
     def _hand_over(self, stamp: int) -> None:
         self._block_end_ns = stamp + _BLOCK_NS
@@ -203,3 +227,9 @@ class Recording:
         nbytes, self._rows = (self._rows + 1) * row_bytes, 0
         if rows:
             file.append(rows, nbytes)
+
+
+def _end_dropped(pid: int, file: EpisodeFile, end: Mapping[str, Any]) -> None:
+    # In a forked child, what is dropped is a copy: the episode, its file and its encoder are the parent's.
+    if pid == os.getpid():
+        file.end(end)

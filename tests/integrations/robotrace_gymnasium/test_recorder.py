@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import logging
 import pickle
@@ -18,6 +19,7 @@ from gymnasium_envs import LoggingEnv, read_barcode
 from recorded import sealed
 
 from robotrace import session
+from robotrace.deliver.spool import open_spool
 from robotrace.errors import ConfigurationError
 from robotrace_gymnasium import RoboTraceRecorder
 
@@ -238,6 +240,22 @@ def test_an_episode_closed_in_the_middle_follows_keep_partial(keep: str, kept: i
     session.flush()
     assert len(sealed()) == kept
     assert all(episode.metadata["partial"] is True for episode in sealed())
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("failures", 0), ("always", 1)])
+def test_an_env_that_is_dropped_without_close_leaves_no_killed_process_behind(
+    keep: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robotrace.capture.recording._BLOCK_STEPS", 1)
+    env = recorder(LoggingEnv(), keep_partial=keep)
+    env.reset()
+    env.step(np.zeros(2))
+    del env
+    gc.collect()
+    session.reset()
+    spool = open_spool()
+    assert spool.recording_folders() == []
+    assert [episode.metadata.get("partial") for episode in sealed()] == [True] * kept
 
 
 def test_keep_partial_never_drops_what_an_exception_ended() -> None:
