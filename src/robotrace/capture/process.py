@@ -49,7 +49,7 @@ class _Pending:
 
 
 class EpisodeFile:
-    """One episode's way to the disk. All methods but :meth:`write_pending` are the training thread's."""
+    """One episode's way to the disk. Methods are the training thread's where they do not say otherwise."""
 
     def __init__(self, process: RecordingProcess, start: Mapping[str, Any]) -> None:
         self.uuid: str = start["uuid"]
@@ -96,8 +96,12 @@ class EpisodeFile:
             faults.report("an episode's last steps could not be written at once", exc)
         self._process.enqueue(self.seal)
 
+    def end_later(self, content: Mapping[str, Any]) -> None:
+        """:meth:`end` on the writer thread. The garbage collector may call this at any point, inside our locks too."""
+        self._process.defer(lambda: self.end(content))
+
     def write_pending(self) -> None:
-        """Append what is not in the file yet; two threads doing it at once repeat a record, which is harmless."""
+        """On any thread: append what is not in the file yet; two at once repeat a record, which is harmless."""
         while True:
             with self._lock:
                 item = self._pending[0] if self._pending else None
@@ -213,6 +217,10 @@ class RecordingProcess:
                 except RuntimeError:  # the interpreter is ending (Python 3.12): drain() runs the jobs itself
                     return
                 self._thread = thread
+
+    def defer(self, job: Callable[[], None]) -> None:
+        """Queue ``job`` and no more: takes no lock and starts no thread (``SimpleQueue.put`` is reentrant)."""
+        self._jobs.put(job)
 
     def append(self, kind: int, uuid: str, sequence: int, payload: bytes) -> Any:
         """Append one record to the current block file."""

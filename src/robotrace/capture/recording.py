@@ -232,4 +232,4 @@ class Recording:
 def _end_dropped(pid: int, file: EpisodeFile, end: Mapping[str, Any]) -> None:
     # In a forked child, what is dropped is a copy: the episode, its file and its encoder are the parent's.
     if pid == os.getpid():
-        file.end(end)
+        file.end_later(end)
