@@ -7,6 +7,7 @@ import pytest
 from wire_server import API_KEY, WireServer, script_deployment
 
 from robotrace import client as default_client
+from robotrace import faults
 from robotrace.client import Client
 
 
@@ -32,6 +33,7 @@ def _isolated_session(tmp_path_factory):
 def _isolated_test(tmp_path_factory, monkeypatch):
     """No settings and credentials but the test's own, and no client left over."""
     _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
+    faults._counts.clear()  # a cause is named once a process, and each test is one
     yield
     default_client.close()
     default_client._default_options.clear()

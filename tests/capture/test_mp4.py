@@ -7,7 +7,7 @@ import pytest
 np = pytest.importorskip("numpy")
 av = pytest.importorskip("av")
 
-from robotrace.capture.mp4 import Mp4Writer  # noqa: E402
+from robotrace.capture.mp4 import Mp4Writer, count_frames  # noqa: E402
 
 STEP_NS = 20_000_000
 
@@ -85,3 +85,12 @@ def test_a_file_that_was_never_closed_plays_what_was_encoded(tmp_path: Path) -> 
     (tmp_path / "cut.mp4").write_bytes(content)
     pictures, _ = decode(tmp_path / "cut.mp4")
     assert len(pictures) >= 100  # all but the open fragment of the last second
+    assert count_frames(tmp_path / "cut.mp4") == len(pictures)
+    assert count_frames(tmp_path / "v.mp4") == 120
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video at all"])
+def test_a_file_that_is_no_video_holds_no_frames(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "v.mp4").write_bytes(content)
+    assert count_frames(tmp_path / "v.mp4") == 0

@@ -93,7 +93,9 @@ def test_a_killed_encoder_is_noticed_and_never_waited_for(tmp_path: Path) -> Non
     eventually(lambda: not worker.alive)
     with pytest.raises(OSError):  # noqa: PT011 - broken pipe or connection reset, as the kernel likes
         put(stream, 100)
-    assert stream.result(30.0).error is not None
+    result = stream.result(30.0)
+    assert result.frames is None
+    assert result.error is not None
     worker.close(5.0)
 
 

@@ -18,7 +18,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-__all__ = ["Mp4Writer"]
+__all__ = ["Mp4Writer", "count_frames"]
 
 _TIME_BASE = Fraction(1, 1_000_000)
 _KEYFRAME_US = 1_000_000
@@ -106,6 +106,18 @@ class Mp4Writer:
         for packet in self._stream.encode(picture):
             packet.duration = self._duration_us
             self._container.mux(packet)
+
+
+def count_frames(path: Path) -> int:
+    """How many frames can be read from a file, whoever left it in whatever state."""
+    frames = 0
+    try:
+        with av.open(os.fspath(path)) as container:
+            for packet in container.demux(video=0):
+                frames += packet.pts is not None
+    except (av.FFmpegError, IndexError, OSError):  # the end of a cut file may be no end; what came before counts
+        pass
+    return frames
 
 
 def _remux(path: Path) -> None:

@@ -22,7 +22,6 @@ MESSAGE = struct.Struct("<cIQq")
 OPEN, FRAME, CLOSE = b"O", b"F", b"C"
 
 _HEADER_BYTES = 64
-_COUNTER = struct.Struct("<Q")
 _SLOTS = 8
 _MAX_BYTES = 64 * 1024 * 1024
 
@@ -47,6 +46,8 @@ class FrameRing:
         # Prefaulted: the first frame in each slot would else fault its 225 pages (480x640) in the middle of a step.
         flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if hasattr(mmap, "MAP_POPULATE") else 0)
         self._map = mmap.mmap(descriptor, size, flags=flags)
+        # One aligned 8-byte element: struct would move its bytes one by one, and the other process read half of them.
+        self._counter = np.frombuffer(self._map, np.uint64, 1)
         self._frames = np.frombuffer(self._map, np.uint8, self.slots * frame_bytes, _HEADER_BYTES).reshape(
             self.slots, *shape
         )
@@ -59,15 +60,15 @@ class FrameRing:
     @property
     def consumed(self) -> int:
         """How many frames the consumer is done with."""
-        return int(_COUNTER.unpack_from(self._map, 0)[0])
+        return int(self._counter[0])
 
     @consumed.setter
     def consumed(self, count: int) -> None:
-        _COUNTER.pack_into(self._map, 0, count)
+        self._counter[0] = count
 
     def close(self) -> None:
         """Unmap and close."""
-        del self._frames
+        del self._frames, self._counter
         self._map.close()
         os.close(self.descriptor)
 

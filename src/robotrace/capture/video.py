@@ -41,9 +41,9 @@ _FULL_RING_LIMIT_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of a video: the frames in its file, and the first fault."""
+    """What became of a video: the frames in its file (None: nobody was left to say), and the first fault."""
 
-    frames: int
+    frames: int | None
     error: str | None
 
 
@@ -74,7 +74,7 @@ class EncoderProcess:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOTSTRAP, "\n".join(sys.path), str(theirs.fileno())],
+                [sys.executable, "-W", "ignore", "-c", _BOOTSTRAP, "\n".join(sys.path), str(theirs.fileno())],
                 pass_fds=(theirs.fileno(), *keep_open),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -126,18 +126,20 @@ class EncoderProcess:
             while stream not in self._answers:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    return VideoResult(0, "the encoder did not finish in time")
+                    # It may go on writing into a file that is about to be hashed.
+                    self._process.kill()
+                    return VideoResult(None, "the encoder did not finish in time")
                 self._socket.settimeout(remaining)
                 try:
                     data = self._socket.recv(65536)
                 except TimeoutError:
                     continue
                 except OSError as exc:
-                    return VideoResult(0, f"the encoder went away: {exc}")
+                    return VideoResult(None, f"the encoder process died: {exc}")
                 finally:
                     self._socket.settimeout(None)
                 if not data:
-                    return VideoResult(0, "the encoder process died")
+                    return VideoResult(None, "the encoder process died")
                 self._take(data)
             return self._answers.pop(stream)
 
@@ -217,19 +219,25 @@ class _ThreadStream:
         self._shape = shape
         self._frame_duration_ns = frame_duration_ns
         self._queue: queue.Queue[tuple[NDArray[np.uint8], int] | None] = queue.Queue(maxsize=8)
-        self._result = VideoResult(0, "the encoder thread did not run")
+        self._result = VideoResult(None, "the encoder thread did not finish in time")
         self._thread = threading.Thread(target=self._run, name="robotrace-encoder", daemon=True)
         self._thread.start()
 
     def put(self, frame: NDArray[np.uint8], t_ns: int) -> None:
-        self._queue.put((frame.copy(), t_ns))
+        self._queue_or_fail((frame.copy(), t_ns))
 
     def close(self) -> None:
-        self._queue.put(None)
+        self._queue_or_fail(None)
 
     def result(self, timeout_s: float) -> VideoResult:
         self._thread.join(timeout_s)
         return self._result
+
+    def _queue_or_fail(self, item: tuple[NDArray[np.uint8], int] | None) -> None:
+        try:
+            self._queue.put(item, timeout=_FULL_RING_LIMIT_NS / 1e9)
+        except queue.Full:
+            raise TimeoutError("the encoder hangs") from None
 
     def _run(self) -> None:
         from robotrace.capture.mp4 import Mp4Writer
