@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from robotrace.config import is_quiet, resolve_target
 from robotrace.context.trace import current_trace
 from robotrace.episode import Episode, UploadUrl, checked_artifact
-from robotrace.errors import APIError, ConfigurationError
+from robotrace.errors import ConfigurationError
 from robotrace.ingest import (
     ArtifactKind,
     EpisodeFinalStatus,
@@ -301,17 +301,14 @@ def log_episode(
 
 
 def _episode_from(answer: Mapping[str, Any], client: Client) -> Episode:
-    try:
-        urls = [
-            UploadUrl(item["kind"], item["url"], item["expires_at"], item.get("public_url"))
-            for item in answer.get("upload_urls") or ()
-        ]
-        return Episode(
-            id=str(answer["episode_id"]),
-            status=str(answer.get("status", "recording")),
-            storage=cast("Any", answer.get("storage", "r2")),
-            upload_urls={item.kind: item for item in urls},
-            _client=client,
-        )
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise APIError(f"the deployment's answer to create lacks {exc}", status_code=201) from exc
+    urls = [
+        UploadUrl(item["kind"], item["url"], str(item.get("expires_at", "")), item.get("public_url"))
+        for item in answer["upload_urls"]
+    ]
+    return Episode(
+        id=answer["episode_id"],
+        status=str(answer.get("status", "recording")),
+        storage=cast("Any", answer.get("storage", "r2")),
+        upload_urls={item.kind: item for item in urls},
+        _client=client,
+    )

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from robotrace.errors import ConfigurationError
+from robotrace.errors import APIError, ConfigurationError
 from robotrace.jsonable import metadata_json
 
 if TYPE_CHECKING:
@@ -124,14 +124,27 @@ def _number(name: str, value: Any, convert: Callable[[Any], Any]) -> Any:
 def create_episode(
     transport: Transport, payload: Mapping[str, Any], *, idempotency_key: str, retry_rate_limit: bool = False
 ) -> dict[str, Any]:
-    """``POST /api/ingest/episode``; repeating it with the same key gives the same episode with fresh URLs."""
-    return transport.call(
+    """``POST /api/ingest/episode``; repeating it with the same key gives the same episode with fresh URLs.
+
+    Returns:
+        The answer, with ``episode_id`` and a list ``upload_urls`` of ``{kind, url, expires_at, public_url}``.
+
+    Raises:
+        APIError: A refusal, or an answer that is none of a deployment's.
+        TransportError: No answer.
+    """
+    answer = transport.call(
         "POST",
         "/api/ingest/episode",
         payload,
         headers={"Idempotency-Key": idempotency_key},
         retry_rate_limit=retry_rate_limit,
     )
+    urls = answer.get("upload_urls") or []
+    whole = isinstance(urls, list) and all(isinstance(item, dict) and {"kind", "url"} <= item.keys() for item in urls)
+    if not whole or not isinstance(answer.get("episode_id"), (str, int)):
+        raise APIError("the answer to create is none of a deployment's", status_code=201, response_body=answer)
+    return {**answer, "episode_id": str(answer["episode_id"]), "upload_urls": urls}
 
 
 def finalize_episode(transport: Transport, episode_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:

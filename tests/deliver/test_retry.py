@@ -43,8 +43,13 @@ TABLE: list[tuple[Step, Exception, Action]] = [
     ("create", status(409), Action.RETRY),
     ("put", status(409), Action.RETRY),
     ("finalize", status(409), Action.RECREATE),
-    ("put", status(301), Action.FAIL),
+    *((step, status(code), Action.PAUSE) for step in STEPS for code in (301, 302, 405, 451)),
+    # A login page or a captive portal: 200, and no JSON object.
+    *((step, status(200, "<html>"), Action.PAUSE) for step in STEPS),
+    ("create", status(404), Action.PAUSE),
+    ("create", status(410), Action.PAUSE),
     ("put", OSError("stale file handle"), Action.RETRY),
+    ("put", FileNotFoundError("video.mp4"), Action.FAIL),
 ]
 
 

@@ -116,6 +116,38 @@ def test_a_refused_key_pauses_until_the_credentials_change(
     uploader._close()
 
 
+@pytest.mark.parametrize("answer", [(404, {"error": "no such route"}), (302, {}), (200, {"hello": "world"})])
+def test_what_is_no_deployment_pauses_everything_and_refuses_nothing(
+    spool: Spool,
+    server: IngestServer,
+    uploader: Uploader,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    answer: tuple[int, dict[str, str]],
+) -> None:
+    entries = [seal_one(spool) for _ in range(3)]
+    server.fault = lambda method, path: answer
+    for _ in range(5):
+        clock.now += uploader.run_once()
+    assert len(server.requests) == 1
+    assert caplog.text.count("no RoboTrace deployment") == 1
+    assert spool.counts().failed == 0
+    server.fault = lambda method, path: None
+    clock.now += 600
+    uploader.run_once()
+    assert set(server.episodes) == {entry.uuid for entry in entries}
+
+
+def test_an_artifact_that_is_gone_does_not_hold_up_the_others(
+    spool: Spool, server: IngestServer, uploader: Uploader
+) -> None:
+    damaged, good = seal_one(spool, status="failed"), seal_one(spool)
+    (damaged.folder / "sensors.npz").unlink()
+    uploader.run_once()
+    assert server.episodes[good.uuid].finalize is not None
+    assert "sensors.npz" in (spool.failed / damaged.uuid / "reason.txt").read_text()
+
+
 def test_a_refused_key_is_tried_again_after_ten_minutes(
     spool: Spool, server: IngestServer, uploader: Uploader, clock: Clock
 ) -> None:

@@ -86,11 +86,11 @@ def _upload(entry: SealedEpisode, manifest: dict[str, Any], state: dict[str, Any
     if "episode_id" in state and not missing:
         return 0
     answer = _step("create", lambda: create_episode(transport, _create(manifest), idempotency_key=entry.uuid))
-    state["episode_id"] = str(answer["episode_id"])
+    state["episode_id"] = answer["episode_id"]
     entry.write_upload_state(state)
     if answer.get("storage") == "unconfigured":
         return 0
-    urls = {item["kind"]: item["url"] for item in answer.get("upload_urls") or ()}
+    urls = {item["kind"]: item["url"] for item in answer["upload_urls"]}
     sent = 0
     for artifact in missing:
         kind = artifact["kind"]

@@ -15,6 +15,7 @@ Step = Literal["create", "put", "finalize"]
 _MAX_BACKOFF_S = 300.0
 _MAX_RETRY_AFTER_S = 3600.0
 _TRANSIENT = frozenset({408, 425, 429})
+_PERMANENT = frozenset({400, 413, 422})
 _TRANSIENT_S3 = ("RequestTimeout", "BadDigest", "IncompleteBody")
 """S3 error codes that come with a 400 and mean a broken transfer, not a broken request."""
 
@@ -25,7 +26,7 @@ class Action(enum.Enum):
     RETRY = "retry"
     """Later, for ever: nothing is wrong with the episode."""
     PAUSE = "pause"
-    """Stop everything until the credentials change."""
+    """Stop everything until the credentials change or ten minutes are over: not this episode is wrong."""
     RECREATE = "recreate"
     """Create again with the same key: fresh signatures, the same episode."""
     FAIL = "fail"
@@ -43,8 +44,8 @@ def decide(step: Step, error: Exception) -> Action:
         return Action.RETRY
     if isinstance(error, APIError):
         return _by_status(step, error.status_code, error)
-    # Reading a file or decoding an answer failed in a way that repeating may mend (NFS, memory).
-    return Action.RETRY if isinstance(error, OSError) else Action.FAIL
+    # A file that cannot be read now may be readable later (NFS, memory); one that is gone will not be.
+    return Action.RETRY if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) else Action.FAIL
 
 
 def _by_status(step: Step, status: int, error: APIError) -> Action:
@@ -55,13 +56,14 @@ def _by_status(step: Step, status: int, error: APIError) -> Action:
             return Action.RECREATE
         if status == 409 or any(code in str(error.response_body) for code in _TRANSIENT_S3):
             return Action.RETRY
-        return Action.FAIL
-    if status in (401, 403):
-        return Action.PAUSE
-    if status == 409:
+    elif status == 409:
         # create: another request with this key is under way. finalize: what arrived is not what was sent.
         return Action.RETRY if step == "create" else Action.RECREATE
-    return Action.FAIL
+    if status in _PERMANENT or (step == "finalize" and status in (404, 410)):
+        return Action.FAIL
+    # The key is refused, or what answers is no deployment (a login page, a wrong path, a redirect): every episode
+    # would fare alike, and none of them is at fault.
+    return Action.PAUSE
 
 
 def backoff_s(failures: int, error: RobotraceError | OSError | None, rng: random.Random) -> float:

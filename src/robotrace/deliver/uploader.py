@@ -19,7 +19,7 @@ from robotrace.deliver.files import try_lock
 from robotrace.deliver.retry import Action, backoff_s
 from robotrace.deliver.salvage import salvage_dead_recordings
 from robotrace.deliver.spool import Spool
-from robotrace.errors import ConfigurationError
+from robotrace.errors import APIError, ConfigurationError
 from robotrace.transport import Transport
 
 __all__ = ["Uploader", "UploaderCounts"]
@@ -166,7 +166,7 @@ class Uploader:
                 self.counts.failed += 1
                 _log.warning("episode %s was refused for good; see %s", entry.uuid, self._spool.failed / entry.uuid)
             elif attempt.action is Action.PAUSE:
-                self._pause(str(attempt.error))
+                self._pause(attempt.error)
                 return _PAUSE_LOOK_S
             else:
                 self.counts.retried += 1
@@ -222,9 +222,11 @@ class Uploader:
         self._not_before = self._clock() + delay
         return delay
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, error: Exception | None) -> None:
         self._paused_until = self._clock() + _PAUSE_S
-        _log.warning("uploads pause: the deployment refused the API key (%s); episodes stay in the spool", reason)
+        refused = isinstance(error, APIError) and error.status_code in (401, 403)
+        what = "the deployment refused the API key" if refused else "what answers is no RoboTrace deployment"
+        _log.warning("uploads pause: %s (%s); episodes stay in the spool", what, error)
 
     def _disconnect(self) -> None:
         if self._transport is not None:
