@@ -61,7 +61,7 @@ def test_finish_leaves_a_receipt_and_nothing_else(spool: Spool) -> None:
     assert spool.counts().done == 1
     assert spool.counts().sealed == 0
     assert list(spool.trash.iterdir()) == []
-    assert spool.is_known(entry.uuid)
+    assert spool.known_uuids() == {entry.uuid}
 
 
 def test_fail_keeps_the_episode_with_its_reason(spool: Spool) -> None:
@@ -69,8 +69,10 @@ def test_fail_keeps_the_episode_with_its_reason(spool: Spool) -> None:
     spool.fail(entry, "create: no such project")
     assert (spool.failed / entry.uuid / "reason.txt").read_text() == "create: no such project\n"
     assert (spool.failed / entry.uuid / "sensors.npz").exists()
-    assert spool.is_known(entry.uuid)
+    assert spool.known_uuids() == {entry.uuid}
 
 
-def test_an_episode_nobody_has_seen_is_not_known(spool: Spool) -> None:
-    assert not spool.is_known("00000000-0000-0000-0000-000000000000")
+def test_waiting_episodes_are_known_too(spool: Spool) -> None:
+    assert spool.known_uuids() == set()
+    entry = seal_one(spool)
+    assert spool.known_uuids() == {entry.uuid}

@@ -46,9 +46,10 @@ def _salvage(spool: Spool, folder: Path) -> list[SealedEpisode]:
         for record in read_records(path):
             episodes.setdefault(record.uuid, EpisodeParts(record.uuid)).feed(record)
     sealed = []
+    # A block file holds thousands of short episodes that were sealed long ago: asked once, not once each.
+    known = spool.known_uuids()
     for uuid, parts in episodes.items():
-        # Killed between the rename into sealed and the end of its block file: nothing is left to do.
-        if spool.is_known(uuid):
+        if uuid in known:
             continue
         entry = seal_episode(spool, folder / uuid, parts, salvaged=True)
         if entry is not None:

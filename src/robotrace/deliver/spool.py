@@ -164,11 +164,11 @@ class Spool:
         """The waiting episodes in upload order."""
         return [SealedEpisode(path) for path in self._list(self.sealed)]
 
-    def is_known(self, uuid: str) -> bool:
-        """Whether an episode was sealed before, wherever it is by now."""
-        if (self.done / f"{uuid}.json").exists() or (self.failed / uuid).exists():
-            return True
-        return any(entry.uuid == uuid for entry in self.sealed_episodes())
+    def known_uuids(self) -> set[str]:
+        """The episodes that were sealed before, wherever they are by now."""
+        delivered = {path.name.removesuffix(".json") for path in self._list(self.done)}
+        refused = {path.name for path in self._list(self.failed)}
+        return delivered | refused | {entry.uuid for entry in self.sealed_episodes()}
 
     def finish(self, entry: SealedEpisode, receipt: Mapping[str, Any]) -> None:
         """Move sealed → done: write the receipt, then delete the folder."""
