@@ -57,7 +57,7 @@ def demo(episodes: int, port: int | None, data_dir: Path | None, no_browser: boo
             for _ in bar:
                 pass
         _wait_for_arrival(embedded, episodes)
-        _summary(embedded, before)
+        _summary(embedded, before, episodes)
         if exit_when_done:
             return
         if not no_browser:
@@ -131,7 +131,9 @@ def _statuses(embedded: EmbeddedDeployment) -> dict[str, str]:
                 return found
 
 
-def _summary(embedded: EmbeddedDeployment, before: dict[str, str]) -> None:
+def _summary(embedded: EmbeddedDeployment, before: dict[str, str], episodes: int) -> None:
     new = [status for uuid, status in _statuses(embedded).items() if uuid not in before]
     counts = ", ".join(f"{new.count(status)} {status}" for status in sorted(set(new)))
-    click.echo(f"{len(new)} episodes in the portal: {counts}")
+    click.echo(f"{len(new)} episodes in the portal: {counts or 'none'}")
+    if len(new) != episodes:
+        raise RobotraceError(f"{episodes} were to be recorded and {len(new)} have arrived; the lines above say why")
