@@ -13,8 +13,12 @@ from robotrace_gymnasium.recorder import RoboTraceRecorder
 __all__ = ["cartpole"]
 
 
-class _ReportsSuccess(gym.Wrapper[Any, Any, Any, Any]):
+class ReportsSuccess(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Says in the last step's info whether the pole stood until the time was up, as many robot envs do."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
 
     def step(self, action: Any) -> Any:
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -45,7 +49,7 @@ def cartpole(episodes: int) -> Iterator[str]:
     """
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory; no display is asked for
     env = RoboTraceRecorder(
-        _ReportsSuccess(gym.make("CartPole-v1", render_mode="rgb_array")),
+        ReportsSuccess(gym.make("CartPole-v1", render_mode="rgb_array")),
         video_trigger=1,
         max_per_minute=None,
         metadata={"task": "balance the pole"},

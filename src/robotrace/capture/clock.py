@@ -41,10 +41,12 @@ def find_clock(env: Any, steps_per_s: float | None = None) -> EnvClock:
         env: The environment.
         steps_per_s: What the user says a second has, instead of what is found; a simulator's own time stays first.
     """
-    step = _step_seconds(env) if steps_per_s is None else ("fps", round(1e9 / steps_per_s))
+    step = _step_seconds(env)
     data = read_attribute(env, "data")
     if isinstance(getattr(data, "time", None), float):
         return EnvClock("data.time", None if step is None else step[1], lambda: float(env.data.time))
+    if steps_per_s is not None:
+        return EnvClock("fps", round(1e9 / steps_per_s))
     if step is not None:
         return EnvClock(*step)
     return EnvClock("wall")

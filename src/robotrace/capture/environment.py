@@ -70,16 +70,17 @@ class ResetRecord:
         if options:
             found["reset_options"] = dict(options)
         # The private name: the public property makes a generator where there is none yet.
-        generator = getattr(getattr(env, "unwrapped", env), "_np_random", None)
-        if generator is not None and seed is None:
-            found["generator_state"] = _plain(generator.bit_generator.state)
+        generator = read_attribute(read_attribute(env, "unwrapped"), "_np_random")
+        state = read_attribute(read_attribute(generator, "bit_generator"), "state")
+        if state is not None and seed is None:
+            found["generator_state"] = _plain(state)
         return found
 
     @staticmethod
     def reproduce(facts: EnvFacts, before: dict[str, Any]) -> dict[str, Any]:
         """The ``reproduce`` block of the metadata."""
         reason = facts.why_no_spec
-        if reason is None and before["seed"] is None and "generator_state" not in before:
+        if reason is None and before.get("seed") is None and "generator_state" not in before:
             reason = "the env was never seeded"
         block = {**before, "env_spec": facts.spec_json, "reproducible": reason is None}
         if reason is not None:
@@ -104,9 +105,13 @@ def _spec_json(spec: Any) -> tuple[Any, str | None]:
     if spec is None:
         return None, "the env has no spec: it was not made by gymnasium.make"
     try:
-        return json.loads(spec.to_json()), None
-    except Exception as exc:  # callables and arrays in the kwargs, or a wrapper that kept none
+        written = json.loads(spec.to_json())
+    except Exception as exc:  # callables and arrays in the kwargs
         return None, f"the env's spec cannot be written as JSON: {exc}"
+    for wrapper in written.get("additional_wrappers") or ():
+        if wrapper.get("kwargs") is None:  # gymnasium.make refuses such a spec
+            return written, f"the wrapper {wrapper.get('name')} kept no record of its arguments (RecordConstructorArgs)"
+    return written, None
 
 
 def _kwargs_hash(kwargs: Mapping[str, Any]) -> str | None:

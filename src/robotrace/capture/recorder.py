@@ -138,6 +138,8 @@ class EpisodeRecorder:
     def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
         """A reset is about to happen: an episode still open is unfinished."""
         self._close_unfinished()
+        # Emptied first: what cannot be read now must not be that of the reset before.
+        self._seed, self._before_reset = None, {}
         self._seed = None if seed is None else operator.index(seed)
         self._before_reset = self._resets.before(self._env(), self._seed, options)
 
@@ -265,8 +267,6 @@ class EpisodeRecorder:
         )
 
     def _fps(self) -> float | None:
-        if self._options.fps is not None:
-            return self._options.fps
         return None if self._clock.step_ns is None else round(1e9 / self._clock.step_ns, 6)
 
     def _picture(self) -> None:

@@ -119,6 +119,65 @@ def test_the_recorded_generator_state_gives_the_same_reset_again() -> None:
     np.testing.assert_array_equal(again.reset()[0], first)
 
 
+class ForgetsItsArguments(gym.Wrapper):
+    """As many wrappers in training scripts: Gymnasium's make refuses a spec with one in it."""
+
+
+def test_what_cannot_be_made_again_is_not_called_reproducible() -> None:
+    env = recorder(ForgetsItsArguments(gym.make("CartPole-v1")))
+    env.reset(seed=1)
+    while not any(env.step(0)[2:4]):
+        pass
+    env.flush()
+    (episode,) = sealed()
+    assert episode.metadata["reproduce"]["reproducible"] is False
+    assert "ForgetsItsArguments" in episode.metadata["reproduce"]["reason"]
+    with pytest.raises(ValueError, match="ForgetsItsArguments"):
+        gym.make(env.env.spec)
+
+
+def test_a_reset_whose_seed_is_none_of_ours_does_not_get_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+
+    class NamedSeeds(LoggingEnv):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            return super().reset(seed=None if isinstance(seed, str) else seed, options=options)
+
+    env = recorder(NamedSeeds(length=2))
+    rollout(env, seed=5)
+    rollout(env, seed="monday")  # type: ignore[arg-type]
+    env.flush()
+    assert [episode.create.get("seed") for episode in sealed()] == [5, None]
+    assert [episode.metadata["reproduce"].get("seed") for episode in sealed()] == [5, None]
+
+
+def test_a_killed_encoder_costs_the_rest_of_the_video_and_nothing_that_was_encoded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    env = recorder(LoggingEnv(length=120))
+    env.reset(seed=1)
+    for step in range(120):
+        env.step(np.zeros(2))
+        if step == 90:
+            process = session.recording_process()
+            assert process is not None
+            assert process._encoder is not None
+            process._encoder._process.kill()
+            process._encoder._process.wait(30)
+    env.flush()
+    (episode,) = sealed()
+    assert len(episode.arrays("sensors")["reward/value"]) == 120
+    frames, _ = episode.frames()
+    assert [read_barcode(frame) for frame in frames] == list(range(len(frames)))
+    assert len(frames) >= 60  # 20 a second: all but the second that was not written yet, and what was in the ring
+    assert episode.metadata["video"]["frames"] == len(frames)
+    assert "died" in episode.metadata["incomplete"]["video"]
+    rollout(env)  # the next episode has a new encoder
+    env.flush()
+    assert len(sealed()[1].frames()[0]) == 121
+
+
 def test_unknown_fields_stay_empty() -> None:
     env = recorder(LoggingEnv(length=2))
     rollout(env, seed=None)
