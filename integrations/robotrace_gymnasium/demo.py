@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from robotrace_gymnasium.recorder import RoboTraceRecorder
 
-__all__ = ["cartpole"]
+__all__ = ["ReportsSuccess", "cartpole"]
 
 
 class ReportsSuccess(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):

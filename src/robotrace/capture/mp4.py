@@ -23,6 +23,8 @@ __all__ = ["Mp4Writer", "count_frames"]
 _TIME_BASE = Fraction(1, 1_000_000)
 _KEYFRAME_US = 1_000_000
 """A keyframe a second: a scrub decodes 50 frames at the most; x264's default of 250 takes 4 times as long."""
+_LEAST_GAP_US = 4
+"""A link to an instant is read with 2 µs of tolerance: frames nearer to each other could not be told apart."""
 _HYBRID = av.library_versions["libavformat"] >= (61, 7, 100)
 _SMPTE170M = 6
 """BT.601 primaries, transfer and matrix in the numbering of ITU-T H.273."""
@@ -51,7 +53,7 @@ class Mp4Writer:
         self._path = path
         self._pad = (height % 2, width % 2)
         self._duration_us = max(1, round(frame_duration_ns / 1000))
-        self._last_us = -1
+        self._last_us = -_LEAST_GAP_US
         self._next_keyframe_us = 0
         flags = "hybrid_fragmented+frag_keyframe" if _HYBRID else "frag_keyframe+empty_moov+default_base_moof"
         self._container = av.open(os.fspath(path), "w", format="mp4", options={"movflags": flags, "flush_packets": "1"})
@@ -73,10 +75,10 @@ class Mp4Writer:
         self._reformatter = VideoReformatter()
 
     def add(self, frame: NDArray[np.uint8], t_ns: int) -> None:
-        """Encode one (H, W, 3) uint8 RGB frame shown from ``t_ns``; stamps that do not grow are moved by 1 µs."""
+        """Encode one (H, W, 3) uint8 RGB frame shown from ``t_ns``; one less than 4 µs after the last is moved."""
         if any(self._pad):
             frame = np.pad(frame, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
-        stamp = max(round(t_ns / 1000), self._last_us + 1)
+        stamp = max(round(t_ns / 1000), self._last_us + _LEAST_GAP_US)
         self._last_us = stamp
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"),
