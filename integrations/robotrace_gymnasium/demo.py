@@ -21,6 +21,7 @@ class ReportsSuccess(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
         gym.Wrapper.__init__(self, env)
 
     def step(self, action: Any) -> Any:
+        """As the environment's; ``is_success`` in the last info."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if terminated or truncated:
             info = {**info, "is_success": bool(truncated and not terminated)}

@@ -37,10 +37,10 @@ class _Session:
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.process = RecordingProcess(spool, self._on_sealed)
-        self.online = _is_online()
+        self._told = False
+        self.online = self._find_out()
         self._uploader: Uploader | None = None
         self._sealed: set[str] = set()
-        self._told = False
 
     def flush(self, timeout_s: float) -> bool:
         """Seal what has ended, and deliver it when there is somewhere to deliver it to."""
@@ -83,6 +83,14 @@ class _Session:
             self._told = True
             self._tell_offline()
 
+    def _find_out(self) -> bool:
+        try:
+            return find_target() is not None
+        except ConfigurationError as exc:
+            _log.warning("episodes stay in the spool: %s", exc)
+            self._told = True
+            return False
+
     def _tell_offline(self) -> None:
         lock = try_lock(self.spool.uploader_lock)
         if lock is None:  # `robotrace serve` is running here and takes them
@@ -92,14 +100,6 @@ class _Session:
             "no deployment is configured: episodes stay in %s until `robotrace serve` (or an uploader) takes them",
             self.spool.root,
         )
-
-
-def _is_online() -> bool:
-    try:
-        return find_target() is not None
-    except ConfigurationError as exc:
-        _log.warning("episodes stay in the spool: %s", exc)
-        return False
 
 
 _current: _Session | None = None

@@ -216,7 +216,10 @@ class Uploader:
         self._failures += 1
         if self._failures == 1:
             _log.warning(
-                "uploads wait: %s. Episodes are safe in %s and will be sent when it is back", error, self._spool.root
+                "uploads to %s wait: %s. Episodes are safe in %s and will be sent when it is back",
+                self._target.base_url if self._target else "the deployment",
+                error,
+                self._spool.root,
             )
         delay = backoff_s(self._failures, error, self._rng)  # type: ignore[arg-type]
         self._not_before = self._clock() + delay
