@@ -132,6 +132,27 @@ def test_what_waits_for_a_slow_disk_is_bounded_and_the_loss_is_named(
     assert kept == [float(k) for k in range(len(kept))]
 
 
+def test_a_loop_that_outruns_the_writer_steps_aside_and_loses_nothing(
+    process: RecordingProcess, sealed: list[SealedEpisode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Mechanism: the writer waits 5 ms for the interpreter lock at every turn, and a fast loop makes a block in 6 ms.
+    yields: list[tuple[float, int]] = []
+    gate = threading.Event()
+
+    def step_aside(seconds: float) -> None:
+        yields.append((seconds, process.pending_bytes))
+        gate.set()  # the writer gets its turn now
+
+    monkeypatch.setattr(process_module, "_YIELD_BYTES", 1_000_000)
+    monkeypatch.setattr(process_module.time, "sleep", step_aside)
+    process.enqueue(lambda: gate.wait(60.0) and None)
+    record(process, steps=60_000)
+    assert process.drain(60.0)
+    assert yields
+    assert all(seconds == process_module._YIELD_S and pending > 1_000_000 for seconds, pending in yields)
+    assert observations(sealed[0]) == [float(k) for k in range(60_001)]
+
+
 def test_a_discarded_episode_leaves_nothing(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
     recording = Recording(process, EnvClock("wall"), lambda uuid: {"source": "sim", "metadata": {}})
     recording.begin(np.zeros(2))
