@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from robotrace.serve.episodes import EpisodeFilter
+from robotrace.serve.pages import REVALIDATE, page
 from robotrace.serve.portal_data import EpisodeView, episode_filter, episode_list, episode_view
-from robotrace.serve.portal_format import FILTERS, length_s
+from robotrace.serve.portal_format import length_s
 from robotrace.serve.services import get_services
 from robotrace.serve.vendor import VENDOR_FILES, vendor_file
 
@@ -28,24 +28,8 @@ _PAGE_SIZE = 50
 _EPISODES = "/portal/episodes"
 _STATUSES = ("recording", "ready", "failed", "archived")
 _SOURCES = ("real", "sim", "replay")
-# Asked for again each time, answered with 304: a page never runs the script of the version before an upgrade.
-_REVALIDATE = {"Cache-Control": "no-cache"}
-
-# Names come from robots: everything is escaped, and a name misspelt in a template is an error.
-_templates = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters.update(FILTERS)
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-
-
-def _page(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
-    return HTMLResponse(_templates.get_template(template).render(context), status_code, headers=_REVALIDATE)
 
 
 def _read_filters(typed: dict[str, str]) -> tuple[EpisodeFilter, str | None]:
@@ -76,7 +60,7 @@ def episodes_page(request: Request) -> Response:
     except HTTPException:
         # A cursor cut off on its way through a chat: the newest page is what comes closest.
         return RedirectResponse(newest_url)
-    return _page(
+    return page(
         "episodes.html",
         episodes=found.episodes,
         filters=typed,
@@ -94,9 +78,9 @@ def episode_page(episode_id: str, request: Request) -> HTMLResponse:
     try:
         view = episode_view(get_services(request), episode_id)
     except HTTPException:
-        return _page("missing.html", 404, episode_id=episode_id)
+        return page("missing.html", 404, episode_id=episode_id)
     episode = view.episode
-    return _page(
+    return page(
         "episode.html",
         episode=episode,
         artifacts=view.artifacts,
@@ -131,7 +115,7 @@ class _StaticFiles(StaticFiles):
 
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(full_path, *args, **kwargs)
-        response.headers.update(_REVALIDATE)
+        response.headers.update(REVALIDATE)
         # A module of another type is not run, and what a machine's registry says about .js differs.
         if str(full_path).endswith(".js") and response.status_code == 200:
             response.headers["content-type"] = "text/javascript; charset=utf-8"
@@ -145,7 +129,7 @@ def mount_static(app: FastAPI) -> None:
         if name not in VENDOR_FILES:
             raise HTTPException(404, "not found")
         file = VENDOR_FILES[name]
-        headers = {**_REVALIDATE, "ETag": f'"{file.sha256}"'}
+        headers = {**REVALIDATE, "ETag": f'"{file.sha256}"'}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         return Response(vendor_file(name), media_type=file.media_type, headers=headers)
