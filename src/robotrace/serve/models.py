@@ -23,7 +23,19 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["ApiKey", "Artifact", "Base", "Episode", "UtcDateTime", "VideoIndex", "utc_now"]
+__all__ = [
+    "ApiKey",
+    "Artifact",
+    "Base",
+    "Episode",
+    "EvalResult",
+    "EvalRun",
+    "Scenario",
+    "ScenarioResult",
+    "UtcDateTime",
+    "VideoIndex",
+    "utc_now",
+]
 
 
 def utc_now() -> datetime:
@@ -157,3 +169,79 @@ class VideoIndex(Base):
     end_ms: Mapped[float] = mapped_column(Float)
     # frame_count + 1 little-endian float64: the presentation time of each frame in ms, then the end of the last.
     times_ms: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class EvalRun(Base):
+    """A candidate policy replayed over a list of baseline episodes."""
+
+    __tablename__ = "eval_runs"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))
+    candidate_policy_version: Mapped[str] = mapped_column(String(200))
+    baseline_policy_version: Mapped[str | None] = mapped_column(String(200))
+    name: Mapped[str | None] = mapped_column(String(200))
+    meta: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    # None until the run is finalized.
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class EvalResult(Base):
+    """What became of one baseline of a run; there from the start, "pending" until a client says more.
+
+    The baseline is no foreign key: a run may name episodes that do not exist, which is then what its result says.
+    """
+
+    __tablename__ = "eval_results"
+    __table_args__ = (Index("uq_eval_results_run_baseline", "eval_run_id", "baseline_episode_id", unique=True),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    eval_run_id: Mapped[str] = mapped_column(ForeignKey("eval_runs.id", ondelete="CASCADE"))
+    # Where the client listed it.
+    position: Mapped[int] = mapped_column(Integer)
+    baseline_episode_id: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20))
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    candidate_episode_id: Mapped[str | None] = mapped_column(ForeignKey("episodes.id", ondelete="SET NULL"))
+    error: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Scenario(Base):
+    """An episode that every candidate policy is checked against."""
+
+    __tablename__ = "scenarios"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    baseline_episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), unique=True)
+    severity: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str | None] = mapped_column(String(200))
+    description: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ScenarioResult(Base):
+    """How a candidate policy did on a scenario; of several the one with the highest ``sequence`` counts."""
+
+    __tablename__ = "scenario_results"
+    __table_args__ = (
+        Index("ix_scenario_results_candidate", "candidate_policy_version", "scenario_id", "sequence"),
+        Index("uq_scenario_results_scenario_run", "scenario_id", "eval_run_id", unique=True),
+    )
+
+    # Not the time: a clock can be set back, and two results can be of the same microsecond.
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[str] = mapped_column(String(36), unique=True)
+    scenario_id: Mapped[str] = mapped_column(ForeignKey("scenarios.id", ondelete="CASCADE"))
+    candidate_policy_version: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20))
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    candidate_episode_id: Mapped[str | None] = mapped_column(ForeignKey("episodes.id", ondelete="SET NULL"))
+    eval_run_id: Mapped[str | None] = mapped_column(ForeignKey("eval_runs.id", ondelete="CASCADE"))
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
