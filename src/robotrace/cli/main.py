@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
 
 from robotrace._version import __version__
 from robotrace.cli.demo import demo
+from robotrace.cli.options import CommandGroup
 from robotrace.cli.serve import serve
 from robotrace.errors import RobotraceError
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="robotrace")
-def cli() -> None:
-    """Observability for robots that learn: record, replay, explain and verify episodes."""
-
-
-@cli.command()
+@click.command()
 def version() -> None:
     """Print the version."""
     click.echo(__version__)
 
 
-cli.add_command(serve)
-cli.add_command(demo)
+_SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Deployment": (serve, demo, version),
+}
+
+
+class _Sections(CommandGroup):
+    """The group of all commands, which lists them by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one definition list a section, with the same width of names in each."""
+        width = max(len(name) for name in self.commands)
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                limit = formatter.width - width - 6
+                rows = [(f"{command.name:{width}}", command.get_short_help_str(limit)) for command in commands]
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=_Sections,
+    commands=[command for commands in _SECTIONS.values() for command in commands],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="robotrace")
+def cli() -> None:
+    """Observability for robots that learn: record, replay, explain and verify episodes."""
 
 
 def main() -> None:
     """Run the command line: exit code 0 when fine, 1 when something failed (one line on stderr), 2 on wrong usage."""
+    # A name that the terminal's encoding has no letter for must not end a listing half way.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        cli()
-    except RobotraceError as exc:
-        click.echo(f"robotrace: {exc}", err=True)
-        sys.exit(1)
+        result = cli.main(standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except click.Abort:  # Ctrl-C, or the end of the input at a question
+        _fail("interrupted")
+    except (RobotraceError, OSError) as exc:
+        _fail(str(exc))
+    # What ctx.exit() was called with; a command itself returns nothing.
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(text: str) -> None:
+    click.echo(f"robotrace: {text}", err=True)
+    sys.exit(1)
