@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from robotrace import config
-from robotrace.config import Target, find_target, home_dir, resolve_target, spool_root
+from robotrace.config import Target, find_target, home_dir, resolve_target, spool_root, target_settings
 from robotrace.errors import ConfigurationError
 
 KEY = "rt_0123456789_canary"
@@ -86,7 +86,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(given, missing, not_mis
     with pytest.raises(ConfigurationError) as caught:
         resolve_target(**given)
     text = str(caught.value)
-    assert all(part in text for part in [*missing, "robotrace serve"])
+    assert all(part in text for part in [*missing, "robotrace login", "robotrace serve"])
     assert not any(part in text for part in not_missing)
 
 
@@ -115,6 +115,43 @@ def test_a_profile_that_is_not_there_is_named(credentials, monkeypatch):
     with pytest.raises(ConfigurationError, match="there is no profile 'lab'") as caught:
         resolve_target()
     assert str(path) in str(caught.value)
+
+
+def test_a_profile_given_by_argument_wins_over_the_variable(credentials, monkeypatch):
+    credentials(profile("lab", KEY, URL) + profile("other", "other-key", "http://other"))
+    monkeypatch.setenv("ROBOTRACE_PROFILE", "other")
+    assert resolve_target(profile="lab") == Target(URL, KEY)
+    assert resolve_target() == Target("http://other", "other-key")
+
+
+def test_a_profile_given_by_argument_has_to_be_there_even_where_it_is_not_needed(credentials):
+    path = credentials(profile("default", KEY, URL) + profile('"my lab"', KEY, URL))
+    with pytest.raises(ConfigurationError, match="there is no profile 'lba'") as caught:
+        resolve_target(api_key=KEY, base_url=URL, profile="lba")
+    assert f"{path} (there are: 'default', 'my lab')" in str(caught.value)
+    assert KEY not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="not empty"):
+        resolve_target(profile="")
+
+
+def test_a_named_profile_without_a_file_is_told_how_to_make_one():
+    with pytest.raises(ConfigurationError, match=r"there is none.*robotrace login --profile"):
+        resolve_target(profile="lab")
+
+
+def test_sources_are_known_and_no_key_is_in_the_repr(credentials, monkeypatch):
+    credentials(profile("default", KEY, URL))
+    monkeypatch.setenv("ROBOTRACE_BASE_URL", "http://env")
+    found = target_settings()
+    assert (found.api_key, found.api_key_source) == (KEY, "file")
+    assert (found.base_url, found.base_url_source) == ("http://env", "environment")
+    assert target_settings(base_url="http://argument").base_url_source == "argument"
+    assert KEY not in repr(found)
+
+
+def test_what_is_missing_has_no_source():
+    found = target_settings()
+    assert (found.api_key, found.api_key_source, found.base_url, found.base_url_source) == ("", None, "", None)
 
 
 def test_a_file_without_a_default_profile_is_as_none(credentials):

@@ -23,6 +23,7 @@ MODULES = [
     "context.git",
     "context.host",
     "context.trace",
+    "credentials",
     "episode",
     "errors",
     "faults",
@@ -207,7 +208,7 @@ BLOCKER = """
 import importlib.abc, sys
 
 ALLOWED = {"robotrace", "httpx", "httpcore", "h11", "anyio", "sniffio", "idna", "certifi", "exceptiongroup", "click",
-           "tomli", "typing_extensions", *sys.stdlib_module_names}
+           "tomli", "tomli_w", "typing_extensions", *sys.stdlib_module_names}
 
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -1,20 +1,19 @@
 """Where settings come from: every environment variable, the credentials file, and their order.
 
 Key and URL are resolved each on their own: argument, then environment variable, then the profile in the
-credentials file (``$ROBOTRACE_PROFILE``, else ``default``).
+credentials file (the profile named by argument, else ``$ROBOTRACE_PROFILE``, else ``default``).
 """
 
 from __future__ import annotations
 
 import os
-import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from robotrace.credentials import read_profiles
 from robotrace.errors import ConfigurationError
 
 __all__ = [
@@ -33,15 +32,23 @@ __all__ = [
     "ENV_SEED",
     "ENV_SPOOL_DIR",
     "Mode",
+    "Source",
     "Target",
+    "TargetSettings",
+    "checked_key",
+    "checked_url",
+    "credentials_path",
     "find_target",
     "home_dir",
     "is_quiet",
     "is_true",
     "mode",
+    "profile_name",
+    "read_profile",
     "recording_enabled",
     "resolve_target",
     "spool_root",
+    "target_settings",
 ]
 
 ENV_API_KEY = "ROBOTRACE_API_KEY"
@@ -61,6 +68,8 @@ ENV_RAISE = "ROBOTRACE_RAISE_INTERNAL_ERRORS"
 """Set to 1 by our own test suite: faults that production swallows are raised."""
 
 Mode = Literal["online", "offline", "disabled"]
+Source = Literal["argument", "environment", "file"]
+"""Where a key or a URL was found."""
 
 _MODES: tuple[Mode, ...] = ("online", "offline", "disabled")
 _TRUE = ("1", "true", "yes", "on")
@@ -74,6 +83,18 @@ class Target:
     base_url: str
     api_key: str = field(repr=False)
     direct: bool = False
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """Key and URL as far as they are known, each with its source; None and empty where nothing says."""
+
+    api_key: str = field(repr=False)
+    api_key_source: Source | None
+    base_url: str
+    base_url_source: Source | None
+    profile: Mapping[str, Any] = field(repr=False)
+    """The profile's table; empty where the file was not asked."""
 
 
 def is_true(value: str | None) -> bool:
@@ -127,41 +148,106 @@ def recording_enabled() -> bool:
     return mode() != "disabled"
 
 
-def resolve_target(*, api_key: str | None = None, base_url: str | None = None) -> Target:
+def credentials_path() -> Path:
+    """``credentials`` in :func:`home_dir`."""
+    return home_dir() / "credentials"
+
+
+def profile_name(profile: str | None = None) -> str:
+    """The profile that counts: the argument, else ``$ROBOTRACE_PROFILE``, else ``default``.
+
+    Raises:
+        ConfigurationError: The argument is empty.
+    """
+    if profile is not None and not profile.strip():
+        raise ConfigurationError("a profile needs a name that is not empty")
+    return profile or os.environ.get(ENV_PROFILE) or "default"
+
+
+def read_profile(profile: str | None = None) -> Mapping[str, Any]:
+    """A profile's table in the credentials file; empty where there is none and none was asked for by name.
+
+    Raises:
+        ConfigurationError: A profile was named that is not there, or the credentials file cannot be used.
+    """
+    path = credentials_path()
+    profiles = read_profiles(path)
+    name = profile_name(profile)
+    table = profiles.get(name)
+    if not table and (profile or os.environ.get(ENV_PROFILE)):
+        there = ", ".join(repr(key) for key, value in profiles.items() if isinstance(value, dict))
+        raise ConfigurationError(
+            f"there is no profile {name!r} in {path} (there {f'are: {there}' if there else 'is none'}); "
+            "`robotrace login --profile NAME` makes one"
+        )
+    return table if isinstance(table, dict) else {}
+
+
+def target_settings(
+    *, api_key: str | None = None, base_url: str | None = None, profile: str | None = None
+) -> TargetSettings:
+    """Find key and URL, and where each comes from, without asking that both are there.
+
+    Args:
+        api_key: As in :func:`resolve_target`.
+        base_url: As in :func:`resolve_target`.
+        profile: As in :func:`resolve_target`.
+
+    Raises:
+        ConfigurationError: The named profile is not there, or the credentials file cannot be used.
+    """
+    key, key_source = _first(api_key, ENV_API_KEY)
+    url, url_source = _first(base_url, ENV_BASE_URL)
+    table: Mapping[str, Any] = {}
+    # A broken file does not matter where it is not needed; a profile that was asked for is.
+    if not key or not url or profile is not None:
+        table = read_profile(profile)
+        if not key and (key := _clean(table.get("api_key"))):
+            key_source = "file"
+        if not url and (url := _clean(table.get("base_url"))):
+            url_source = "file"
+    return TargetSettings(key, key_source, url, url_source, table)
+
+
+def resolve_target(*, api_key: str | None = None, base_url: str | None = None, profile: str | None = None) -> Target:
     """The deployment to talk to.
 
     Args:
         api_key: Wins over everything else when given.
         base_url: Wins over everything else when given; a trailing ``/`` is dropped.
+        profile: Where to look in the credentials file; wins over ``ROBOTRACE_PROFILE``.
 
     Raises:
-        ConfigurationError: The API key or the base URL (or both) cannot be found or cannot be right, or the
-            credentials file is broken or readable by others.
+        ConfigurationError: The API key or the base URL (or both) cannot be found or cannot be right, the named profile
+            is not there, or the credentials file is broken or readable by others.
     """
-    profile: Mapping[str, Any] = {}
-    key = _clean(api_key) or _clean(os.environ.get(ENV_API_KEY))
-    url = _clean(base_url) or _clean(os.environ.get(ENV_BASE_URL))
-    if not key or not url:
-        profile = _read_profile()
-        key = key or _clean(profile.get("api_key"))
-        url = url or _clean(profile.get("base_url"))
-    missing = [text for text, value in (("API key", key), ("base URL", url)) if not value]
-    if missing or not key or not url:
+    found = target_settings(api_key=api_key, base_url=base_url, profile=profile)
+    wanted = (("API key", ENV_API_KEY, found.api_key), ("base URL", ENV_BASE_URL, found.base_url))
+    missing = [(text, variable) for text, variable, value in wanted if not value]
+    if missing:
         raise ConfigurationError(
-            f"no {' and no '.join(missing)}: pass it as an argument, or set "
-            f"{' and '.join(name for name, value in ((ENV_API_KEY, key), (ENV_BASE_URL, url)) if not value)}; "
+            f"no {' and no '.join(text for text, _ in missing)}: run `robotrace login`, pass it as an argument, or set "
+            f"{' and '.join(variable for _, variable in missing)}; "
             "`robotrace serve` starts a deployment of your own and prints both"
         )
-    return Target(base_url=_checked_url(url), api_key=_checked_key(key))
+    return Target(base_url=checked_url(found.base_url), api_key=checked_key(found.api_key))
 
 
 def find_target() -> Target | None:
     """Like :func:`resolve_target`, but None where nothing at all is configured (offline)."""
     if mode() != "online":
         return None
-    if not any(os.environ.get(name) for name in (ENV_API_KEY, ENV_BASE_URL)) and not _read_profile():
+    if not any(os.environ.get(name) for name in (ENV_API_KEY, ENV_BASE_URL)) and not read_profile():
         return None
     return resolve_target()
+
+
+def _first(argument: str | None, variable: str) -> tuple[str, Source | None]:
+    if text := _clean(argument):
+        return text, "argument"
+    if text := _clean(os.environ.get(variable)):
+        return text, "environment"
+    return "", None
 
 
 def _clean(value: object) -> str:
@@ -169,14 +255,24 @@ def _clean(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _checked_key(key: str) -> str:
+def checked_key(key: str) -> str:
+    """The key, when it can be sent.
+
+    Raises:
+        ConfigurationError: It cannot; the text does not show it.
+    """
     # The HTTP library would quote the whole key in its error.
     if not all("!" <= character <= "~" for character in key):
         raise ConfigurationError("the API key has a space, a line break or a non-ASCII character in it; copy it again")
     return key
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The base URL without its trailing ``/``, when it is one.
+
+    Raises:
+        ConfigurationError: It is none, or it carries a password (which is not shown).
+    """
     if not url.lower().startswith(("http://", "https://")):
         raise ConfigurationError(f"the base URL {url!r} must begin with http:// or https://")
     try:
@@ -190,34 +286,3 @@ def _checked_url(url: str) -> str:
     if not valid:
         raise ConfigurationError(f"the base URL {url!r} is no valid URL")
     return url.rstrip("/")
-
-
-def _read_profile() -> Mapping[str, Any]:
-    path = home_dir() / "credentials"
-    try:
-        info = path.stat()
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as exc:
-        raise ConfigurationError(f"the credentials file {path} cannot be read: {exc.strerror}") from exc
-    if stat.S_IMODE(info.st_mode) & 0o077:
-        raise ConfigurationError(f"the credentials file {path} is readable by others; run: chmod 600 {path}")
-    try:
-        profiles = _parse_toml(content.decode())
-    except ValueError as exc:  # not UTF-8, or not TOML
-        raise ConfigurationError(f"the credentials file {path} is not valid TOML: {exc}") from exc
-    wanted = os.environ.get(ENV_PROFILE)
-    profile = profiles.get(wanted or "default", {})
-    if wanted and not profile:
-        raise ConfigurationError(f"there is no profile {wanted!r} in {path}")
-    return profile if isinstance(profile, dict) else {}
-
-
-def _parse_toml(text: str) -> dict[str, Any]:
-    # Here, not above: `import robotrace` needs httpx alone, on 3.10 too.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
