@@ -39,9 +39,10 @@ class Client:
         verbose: Whether opening an episode prints its portal URL; None: when stdout is a terminal and
             ``ROBOTRACE_QUIET`` is not set.
         transport: Replaces the network, for tests.
+        profile: Where to look in the credentials file; else ``ROBOTRACE_PROFILE``, else ``default``.
 
     Raises:
-        ConfigurationError: No API key or no base URL was found.
+        ConfigurationError: No API key or no base URL was found, or there is no profile of that name.
 
     Example:
         >>> with Client(base_url="http://127.0.0.1:8321", api_key=key) as client:     # doctest: +SKIP
@@ -57,11 +58,12 @@ class Client:
         timeout: float | httpx.Timeout | None = None,
         verbose: bool | None = None,
         transport: httpx.BaseTransport | None = None,
+        profile: str | None = None,
     ) -> None:
         # Here, not above: httpx takes 70 ms to import, and the encoder worker imports robotrace too.
         from robotrace.transport import Transport
 
-        target = resolve_target(api_key=api_key, base_url=base_url)
+        target = resolve_target(api_key=api_key, base_url=base_url, profile=profile)
         self._verbose = verbose
         self._transport = Transport(target, timeout=timeout, transport=transport)
 
@@ -232,15 +234,21 @@ _default: Client | None = None
 _default_options: dict[str, Any] = {}
 
 
-def init(*, api_key: str | None = None, base_url: str | None = None, timeout: float | None = None) -> None:
+def init(
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    timeout: float | None = None,
+    profile: str | None = None,
+) -> None:
     """Configure the client that :func:`start_episode` and :func:`log_episode` use.
 
     Raises:
-        ConfigurationError: No API key or no base URL was found.
+        ConfigurationError: No API key or no base URL was found, or there is no profile of that name.
     """
     global _default
     close()
-    _default_options.update(api_key=api_key, base_url=base_url, timeout=timeout)
+    _default_options.update(api_key=api_key, base_url=base_url, timeout=timeout, profile=profile)
     _default = Client(**_default_options)
 
 
