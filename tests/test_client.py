@@ -1,10 +1,16 @@
 """Opening episodes, logging them in one call, and the default client."""
 
+import datetime
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +18,7 @@ from wire_server import API_KEY, CREATE, EPISODE_ID, FINALIZE, SIGNATURE, Answer
 
 import robotrace
 from robotrace import Client
-from robotrace.errors import APIError, ConfigurationError, NotFoundError, ServerError, TransportError
+from robotrace.errors import APIError, ConfigurationError, ServerError, TransportError
 
 VERSION = robotrace.__version__
 JSON_HEADERS = {
@@ -110,12 +116,22 @@ def test_unknown_fields_in_the_answer_are_ignored(client, deployment):
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, {"episode_id": "1", "upload_urls": [{"kind": "video"}]}, {"episode_id": "1", "upload_urls": [5]}]
+    ("answer", "text"),
+    [
+        ({}, "has no episode_id"),
+        ({"episode_id": None}, "has no episode_id"),
+        ({"episode_id": ""}, "has no episode_id"),
+        ({"id": "1", "upload_urls": []}, "has no episode_id"),
+        ({"episode_id": "1", "upload_urls": [{"kind": "video"}]}, "has upload_urls without a URL"),
+        ({"episode_id": "1", "upload_urls": [5]}, "has upload_urls without a URL"),
+        ({"episode_id": "1", "upload_urls": {"video": "http://x"}}, "has upload_urls without a URL"),
+    ],
 )
-def test_an_answer_to_create_that_lacks_something_is_an_api_error(client, deployment, answer):
+def test_an_answer_to_create_that_lacks_something_is_an_api_error_and_says_what(client, deployment, answer, text):
     deployment.on("POST", CREATE, Answer(201, answer))
-    with pytest.raises(APIError, match="answer to create"):
+    with pytest.raises(APIError, match=f"the answer to create {text}") as caught:
         client.start_episode()
+    assert caught.value.response_body == answer
 
 
 @pytest.mark.parametrize(
@@ -125,14 +141,76 @@ def test_an_answer_to_create_that_lacks_something_is_an_api_error(client, deploy
         ({"artifacts": ["lidar"]}, "artifacts is 'lidar'; it takes video, sensors, actions"),
         ({"seed": 1.5}, "seed must be a number, got 1.5"),
         ({"seed": "7"}, "seed must be a number"),
+        ({"seed": True}, "seed must be a number, got True"),
+        ({"seed": 2**63}, f"seed must fit into 64 bits, got {2**63}"),
+        ({"seed": 2**64}, "seed must fit into 64 bits"),
+        ({"seed": -(2**63) - 1}, "seed must fit into 64 bits"),
+        ({"seed": 2**4000}, "seed must fit into 64 bits"),
         ({"fps": "fast"}, "fps must be a number"),
-        ({"fps": float("nan")}, "fps must be a finite number"),
+        ({"fps": True}, "fps must be a number"),
+        ({"fps": float("nan")}, "fps must be a finite number above 0"),
+        ({"fps": float("inf")}, "fps must be a finite number above 0"),
+        ({"fps": 0}, "fps must be a finite number above 0, got 0"),
+        ({"fps": -30.0}, "fps must be a finite number above 0"),
+        ({"fps": 10**400}, "fps must be a finite number above 0"),
+        ({"name": "x" * 201}, "name may have 200 characters, this one has 201"),
+        ({"robot": "x" * 121}, "robot may have 120 characters, this one has 121"),
+        ({"name": 7}, "name must be text, got 7"),
+        ({"policy_version": 3}, "policy_version must be text, got 3"),
+        ({"env_version": b"v0"}, "env_version must be text"),
+        ({"git_sha": Path("abc")}, "git_sha must be text"),
+        ({"metadata": [("a", 1)]}, "metadata must be a mapping, got list"),
+        ({"metadata": ""}, "metadata must be a mapping, got str"),
     ],
 )
 def test_an_argument_that_does_not_fit_is_found_before_any_request(client, deployment, arguments, text):
     with pytest.raises(ConfigurationError, match=text):
         client.start_episode(**arguments)
     assert deployment.requests == []
+
+
+@pytest.mark.parametrize("seed", [0, -(2**63), 2**63 - 1])
+def test_a_seed_of_64_bits_is_sent_to_the_last_digit(client, deployment, seed):
+    client.start_episode(seed=seed)
+    assert deployment.requests[0].json["seed"] == seed
+
+
+@pytest.mark.parametrize(("argument", "longest"), [("name", 200), ("robot", 120)])
+def test_text_of_the_greatest_length_is_sent_whole(client, deployment, argument, longest):
+    client.start_episode(**{argument: "ü" * longest})
+    assert deployment.requests[0].json[argument] == "ü" * longest
+
+
+def test_a_truth_value_of_numpy_is_no_number(client, deployment):
+    np = pytest.importorskip("numpy")
+    for argument in ("seed", "fps"):
+        with pytest.raises(ConfigurationError, match=f"{argument} must be a number"):
+            client.start_episode(**{argument: np.bool_(True)})
+    assert deployment.requests == []
+
+
+def test_numpy_paths_dates_and_sets_in_the_metadata_open_and_close_a_row(client, deployment):
+    np = pytest.importorskip("numpy")
+    metadata = {
+        "image": np.zeros((2, 2), np.uint8),
+        "loss": np.float64("nan"),
+        "log": Path("a") / "b",
+        "started": datetime.datetime(2030, 1, 2, 3, 4, 5),
+        "tags": {"b", "a"},
+    }
+    client.log_episode(metadata=metadata, seed=np.int64(2**62))
+    create, finalize = (request.json["metadata"] for request in deployment.requests)
+    expected = {
+        "image": [[0, 0], [0, 0]],
+        "loss": None,
+        "log": str(Path("a/b")),
+        "started": "2030-01-02T03:04:05",
+        "tags": ["a", "b"],
+        "robotrace": {"sanitized": ["loss"]},
+    }
+    assert finalize == expected
+    assert {**create, "client_episode_id": None} == {**expected, "client_episode_id": None}
+    assert deployment.requests[0].json["seed"] == 2**62
 
 
 def test_numpy_numbers_are_numbers(client, deployment):
@@ -209,7 +287,14 @@ def test_an_episode_of_metadata_only_requests_no_slot(client, deployment):
         ({"failure_time_s": 1.0}, "failure_time_s goes with status='failed' only"),
         ({"duration_s": float("inf")}, "duration_s must be a finite number"),
         ({"duration_s": "long"}, "duration_s must be a number"),
+        ({"duration_s": -0.5}, "duration_s must be a finite number, 0 or more, got -0.5"),
+        ({"duration_s": True}, "duration_s must be a number"),
         ({"status": "failed", "failure_time_s": float("nan")}, "failure_time_s must be a finite number"),
+        ({"metadata": 7}, "metadata must be a mapping, got int"),
+        ({"sensors": "a\0.npz"}, "sensors: there is no file"),
+        ({"name": "x" * 201}, "name may have 200 characters"),
+        ({"seed": 2**64}, "seed must fit into 64 bits"),
+        ({"fps": 0}, "fps must be a finite number above 0"),
     ],
 )
 def test_log_episode_finds_what_does_not_fit_before_a_row_is_open(client, deployment, arguments, text):
@@ -221,6 +306,13 @@ def test_log_episode_finds_what_does_not_fit_before_a_row_is_open(client, deploy
 def test_one_missing_file_of_three_opens_nothing(client, deployment, files):
     files["actions"].unlink()
     with pytest.raises(ConfigurationError, match="actions"):
+        client.log_episode(**files)
+    assert deployment.requests == []
+
+
+def test_a_file_that_may_not_be_read_opens_nothing(client, deployment, files, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != files["actions"])  # root may read everything
+    with pytest.raises(ConfigurationError, match=r"actions: .*actions\.npz may not be read"):
         client.log_episode(**files)
     assert deployment.requests == []
 
@@ -240,12 +332,78 @@ def test_a_failing_upload_finalizes_as_failed_and_goes_on(client, deployment, fi
     }
 
 
-def test_a_failing_finalize_after_a_failing_upload_does_not_hide_it(client, deployment, files):
+def test_a_failing_finalize_after_a_failing_upload_does_not_hide_it(client, deployment, files, caplog):
     deployment.on("PUT", "/store/video", Answer(500, {"error": "the disk is full"}))
     deployment.on("POST", FINALIZE, Answer(404, {"error": "no such episode"}))
     with pytest.raises(ServerError, match="the disk is full") as caught:
         client.log_episode(video=files["video"])
-    assert isinstance(caught.value.__cause__, NotFoundError)
+    text = f"episode {EPISODE_ID} could not be finalized as failed: no such episode"
+    assert text in caplog.text
+    if sys.version_info >= (3, 11):
+        assert caught.value.__notes__ == [f"robotrace: {text}"]
+
+
+# --- interrupted
+
+
+def interrupting(kind, answer):
+    """An answer during which the main thread, which waits for it, gets a signal."""
+
+    def interrupt(_request):
+        signal.pthread_kill(threading.main_thread().ident, kind)
+        return answer
+
+    return interrupt
+
+
+@pytest.fixture
+def exit_on_sigusr1():
+    """What a job scheduler's notice does in many training scripts."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGUSR1, SystemExit)], ids=["ctrl-c", "exit"]
+)
+@pytest.mark.usefixtures("exit_on_sigusr1")
+def test_an_interrupted_upload_finalizes_as_failed_and_the_interrupt_goes_on(client, deployment, files, kind, error):
+    deployment.on("PUT", "/store/sensors", interrupting(kind, Answer(200)))
+    with pytest.raises(error):
+        client.log_episode(**files, metadata={"task": "pick"})
+    assert [request.path for request in deployment.requests] == [CREATE, "/store/video", "/store/sensors", FINALIZE]
+    assert deployment.requests[-1].json == {
+        "status": "failed",
+        "bytes_total": len(b"bytes of video"),
+        "metadata": {"task": "pick", "failure_reason": f"upload interrupted: {error.__name__}"},
+    }
+
+
+def test_a_second_interrupt_wins(client, deployment, files):
+    deployment.on("PUT", "/store/video", interrupting(signal.SIGINT, Answer(200)))
+    deployment.on("POST", FINALIZE, interrupting(signal.SIGINT, Answer(200)))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        client.log_episode(**files)
+    assert isinstance(caught.value.__context__, KeyboardInterrupt)
+    assert [request.path for request in deployment.requests] == [CREATE, "/store/video", FINALIZE]
+
+
+def test_an_interrupted_finalize_is_repeated_so_that_the_row_is_closed(client, deployment, files):
+    done = Answer(200, {"status": "ready"})
+    deployment.on("POST", FINALIZE, interrupting(signal.SIGINT, done), done)
+    with pytest.raises(KeyboardInterrupt):
+        client.log_episode(video=files["video"], status="failed", failure_time_s=1.0)
+    first, second = deployment.received("POST", FINALIZE)
+    assert first.json == second.json == {"status": "failed", "failure_time_s": 1.0, "bytes_total": 14}
+
+
+def test_a_failing_finalize_does_not_hide_the_interrupt(client, deployment, files, caplog):
+    deployment.on("PUT", "/store/video", interrupting(signal.SIGINT, Answer(200)))
+    deployment.on("POST", FINALIZE, Answer(503, {"error": "soon"}))
+    with pytest.raises(KeyboardInterrupt):
+        client.log_episode(video=files["video"])
+    assert f"episode {EPISODE_ID} could not be finalized as failed: soon" in caplog.text
 
 
 def test_uploads_to_a_deployment_without_storage_fail_without_a_request(client, deployment, files):
@@ -304,6 +462,17 @@ def test_verbose_overrules_terminal_and_environment(deployment, capsys, monkeypa
 def test_a_process_without_stdout_logs_all_the_same(client, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert client.start_episode(artifacts=()).id == EPISODE_ID
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("I/O operation on closed file")])
+def test_a_terminal_that_went_away_does_not_cost_the_episode(deployment, monkeypatch, error):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise error
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with Client(base_url=deployment.url, api_key=API_KEY, verbose=True) as client:
+        assert client.log_episode().status == "ready"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -423,6 +592,69 @@ def test_init_configures_the_default_client_and_close_keeps_the_settings(deploym
 def test_init_without_anything_configured_says_what_is_missing():
     with pytest.raises(ConfigurationError, match="no API key and no base URL"):
         robotrace.init()
+
+
+def test_an_init_that_fails_leaves_the_client_that_was_there(deployment):
+    robotrace.init(api_key=API_KEY, base_url=deployment.url)
+    with pytest.raises(ConfigurationError, match="must begin with http"):
+        robotrace.init(api_key=API_KEY, base_url="gopher://elsewhere")
+    robotrace.log_episode()
+    assert len(deployment.received("POST", CREATE)) == 1
+
+
+def test_two_threads_that_are_first_at_once_get_the_same_default_client(deployment, monkeypatch):
+    monkeypatch.setenv("ROBOTRACE_API_KEY", API_KEY)
+    monkeypatch.setenv("ROBOTRACE_BASE_URL", deployment.url)
+    both = threading.Barrier(2)
+    made = []
+
+    class Slow(Client):
+        def __init__(self, **options):
+            super().__init__(**options)
+            made.append(self)
+            both.wait(30)  # neither is the default one before both are made
+
+    monkeypatch.setattr("robotrace.client.Client", Slow)
+    with ThreadPoolExecutor(2) as pool:
+        episodes = list(pool.map(lambda _: robotrace.start_episode(artifacts=()), range(2)))
+    used = {id(episode._client) for episode in episodes}
+    assert len(made) == 2
+    assert len(used) == 1
+    (lost,) = (client for client in made if id(client) not in used)
+    with pytest.raises(RuntimeError, match="closed"):
+        lost.start_episode()
+
+
+def test_one_client_serves_many_threads(client, deployment, tmp_path):
+    def log(number):
+        path = tmp_path / f"{number}.npz"
+        path.write_bytes(str(number).encode() * 1000)
+        return client.log_episode(name=str(number), sensors=path).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(log, range(32))) == ["ready"] * 32
+    bodies = {request.body for request in deployment.received("PUT", "/store/sensors")}
+    assert bodies == {str(number).encode() * 1000 for number in range(32)}
+
+
+def test_a_forked_child_makes_a_default_client_of_its_own(deployment):
+    script = f"""
+import os, robotrace
+robotrace.init(api_key={API_KEY!r}, base_url={deployment.url!r})
+robotrace.start_episode(name="parent", artifacts=())
+pid = os.fork()
+if not pid:
+    robotrace.start_episode(name="child", artifacts=())
+    robotrace.close()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+robotrace.start_episode(name="parent again", artifacts=())
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
+    ports = {request.json["name"]: request.port for request in deployment.requests}
+    assert list(ports) == ["parent", "child", "parent again"]
+    assert ports["parent"] == ports["parent again"] != ports["child"]
 
 
 def test_the_default_client_and_an_own_one_send_the_same(deployment, client, files):

@@ -1,13 +1,26 @@
 """Uploads, finalize and the context manager of an episode."""
 
 import logging
+import os
+import subprocess
+import sys
+import threading
 import warnings
 
+import httpx
 import pytest
-from wire_server import CREATE, FINALIZE, SIGNATURE, Answer
+from wire_server import API_KEY, CREATE, EPISODE_ID, FINALIZE, SIGNATURE, Answer
 
+from robotrace import Client
 from robotrace.episode import Episode, checked_artifact
-from robotrace.errors import APIError, ConfigurationError, ConflictError, RateLimitError, ServerError
+from robotrace.errors import (
+    APIError,
+    ConfigurationError,
+    ConflictError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
 
 VIDEO = (".mp4", ".webm", ".mov", ".m4v", ".mkv")
 ARRAYS = (".npz", ".npy", ".h5", ".hdf5", ".bin", ".parquet", ".arrow", ".feather", ".mcap", ".csv")
@@ -170,6 +183,31 @@ def test_a_finalize_that_failed_can_be_repeated(episode, deployment):
     assert episode.status == "ready"
 
 
+def test_a_finalize_whose_connection_breaks_is_tried_once_more(episode, deployment):
+    deployment.on("POST", FINALIZE, Answer(cut=True), Answer(200, {"status": "ready"}))
+    episode.finalize(duration_s=1.0)
+    first, second = deployment.requests
+    assert first.json == second.json
+    assert episode.status == "ready"
+
+
+def test_a_finalize_whose_connection_breaks_twice_is_an_error(episode, deployment):
+    deployment.on("POST", FINALIZE, Answer(cut=True))
+    with pytest.raises(TransportError):
+        episode.finalize()
+    assert len(deployment.requests) == 2
+    assert episode.status == "recording"
+
+
+def test_a_finalize_that_nobody_answers_is_not_repeated(deployment):
+    with Client(base_url=deployment.url, api_key=API_KEY, timeout=httpx.Timeout(10.0, read=0.05)) as client:
+        episode = client.start_episode(artifacts=())
+        deployment.on("POST", FINALIZE, Answer(hold=threading.Event()))
+        with pytest.raises(TransportError, match="timed out"):
+            episode.finalize()
+    assert len(deployment.received("POST", FINALIZE)) == 1
+
+
 def test_a_rate_limited_finalize_is_not_repeated(client, episode, deployment):
     deployment.on("POST", FINALIZE, Answer(429, {"error": "slow down"}, {"Retry-After": "3"}))
     with pytest.raises(RateLimitError, match="slow down") as caught:
@@ -196,6 +234,10 @@ def test_the_bytes_of_a_slot_that_is_replaced_count_once(episode, deployment, fi
         ({"failure_time_s": 1.0}, "only"),
         ({"duration_s": float("nan")}, "finite"),
         ({"bytes_total": 1.5}, "bytes_total must be a number"),
+        ({"bytes_total": -1}, "bytes_total must be 0 or more"),
+        ({"duration_s": -1}, "duration_s must be a finite number, 0 or more"),
+        ({"fps": 0}, "fps must be a finite number above 0"),
+        ({"metadata": ["a"]}, "metadata must be a mapping"),
     ],
 )
 def test_a_finalize_that_does_not_fit_sends_nothing(episode, deployment, arguments, text):
@@ -265,7 +307,7 @@ def test_a_failing_finalize_on_a_clean_exit_is_raised(client, deployment):
             pass
 
 
-def test_an_exception_that_cannot_be_printed_goes_on_too(client, deployment, caplog):
+def test_an_exception_that_cannot_be_printed_finalizes_as_failed_too(client, deployment):
     class Unprintable(Exception):
         def __str__(self):
             raise RuntimeError("no text")
@@ -273,3 +315,36 @@ def test_an_exception_that_cannot_be_printed_goes_on_too(client, deployment, cap
     with pytest.raises(Unprintable):
         with client.start_episode():
             raise Unprintable
+    assert deployment.requests[-1].json == {"status": "failed", "metadata": {"failure_reason": "Unprintable"}}
+
+
+def run_with(server, body):
+    """Run ``with client.start_episode(): <body>`` in a process of its own."""
+    script = f"""
+import robotrace
+with robotrace.Client(base_url={server.url!r}, api_key={API_KEY!r}) as client:
+    with client.start_episode(artifacts=()):
+        {body}
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_nobody_overlooks_a_finalize_that_failed_on_a_clean_exit(deployment):
+    deployment.on("POST", FINALIZE, Answer(500, {"error": "the disk is full"}))
+    done = run_with(deployment, "pass")
+    assert done.returncode == 1
+    assert done.stderr.endswith("robotrace.errors.ServerError: the disk is full\n")
+
+
+def test_nobody_overlooks_a_finalize_that_failed_after_an_exception(deployment):
+    deployment.on("POST", FINALIZE, Answer(500, {"error": "the disk is full"}))
+    done = run_with(deployment, "raise ValueError('no grip')")
+    assert done.returncode == 1
+    text = f"episode {EPISODE_ID} could not be finalized as failed: the disk is full"
+    # Once by the logger, which every process has; from Python 3.11 on in the traceback too.
+    assert done.stderr.startswith(f"{text}\n")
+    last = f"ValueError: no grip\nrobotrace: {text}\n" if sys.version_info >= (3, 11) else "ValueError: no grip\n"
+    assert done.stderr.endswith(last)

@@ -25,13 +25,14 @@ HOLD_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in; ``target`` is what stood in the request line."""
+    """A request as it came in; ``target`` is what stood in the request line, ``port`` the sender's."""
 
     method: str
     target: str
     headers: list[tuple[str, str]]
     body: bytes
     size: int
+    port: int
 
     @property
     def path(self) -> str:
@@ -206,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise ConnectionResetError("the client hung up")
             left -= len(chunk)
             kept += chunk[: KEPT_BYTES - len(kept)]
-        return Received(self.command, self.path, self.headers.items(), bytes(kept), size)
+        return Received(self.command, self.path, self.headers.items(), bytes(kept), size, self.client_address[1])
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

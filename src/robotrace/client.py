@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from robotrace.config import is_quiet, resolve_target
 from robotrace.context.trace import current_trace
-from robotrace.episode import Episode, UploadUrl, checked_artifact
+from robotrace.episode import Episode, UploadUrl, checked_artifact, close_anyway, close_finished
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import (
+    LONGEST_TEXT,
     ArtifactKind,
     EpisodeFinalStatus,
     EpisodeSource,
     checked_choice,
+    checked_text,
     create_episode,
     create_payload,
     finalize_payload,
@@ -121,6 +123,9 @@ class Client:
             TransportError: It could not be reached.
         """
         checked_choice("source", source, EpisodeSource)
+        texts = {"name": name, "robot": robot, "policy_version": policy_version}
+        for text, value in {**texts, "env_version": env_version, "git_sha": git_sha}.items():
+            checked_text(text, value, LONGEST_TEXT.get(text))
         for kind in artifacts:
             checked_choice("artifacts", kind, ArtifactKind)
         key = str(uuid.uuid4())
@@ -136,7 +141,7 @@ class Client:
             seed=seed,
             fps=fps,
             otel=current_trace(),
-            metadata=metadata or {},
+            metadata={} if metadata is None else metadata,
         )
         answer = create_episode(self._transport, payload, idempotency_key=key, retry_rate_limit=True)
         episode = _episode_from(answer, self)
@@ -165,7 +170,8 @@ class Client:
         """Log a finished episode in one call: open it, upload the files given, finalize it.
 
         Every file is looked at before anything is opened. When an upload fails the episode is finalized as failed
-        (``failure_reason`` "upload error: …") and the error goes on.
+        (``failure_reason`` "upload error: …") and the error goes on; so does an interrupt (Ctrl-C, ``sys.exit`` in a
+        signal handler), with "upload interrupted: …". A second interrupt ends that too.
 
         Args:
             name: As in :meth:`start_episode`, like every argument not listed here.
@@ -212,14 +218,12 @@ class Client:
         try:
             for kind, path in files.items():
                 episode.upload(kind, path)
-        except Exception as exc:
-            reason = {**(metadata or {}), "failure_reason": f"upload error: {exc}"}
-            try:
-                episode.finalize(status="failed", metadata=reason, **closing)
-            except Exception as second:
-                raise exc from second
+        except BaseException as exc:
+            what = f"upload error: {exc}" if isinstance(exc, Exception) else f"upload interrupted: {type(exc).__name__}"
+            reason = {**(metadata or {}), "failure_reason": what}
+            close_anyway(episode, exc, status="failed", metadata=reason, **closing)
             raise
-        episode.finalize(status=status, metadata=metadata, **closing)
+        close_finished(episode, status=status, metadata=metadata, **closing)
         return episode
 
     def _announce(self, episode: Episode) -> None:
@@ -227,10 +231,15 @@ class Client:
         if verbose is None:
             verbose = not is_quiet() and sys.stdout is not None and sys.stdout.isatty()
         if verbose:
-            print(f"robotrace: {self.base_url}/portal/episodes/{episode.id}")
+            try:
+                print(f"robotrace: {self.base_url}/portal/episodes/{episode.id}")
+            except (OSError, ValueError):  # a closed terminal; the episode is open, and the caller has to get it
+                pass
 
 
-_default: Client | None = None
+# By process, so that a forked child makes its own: a connection shared with the parent would mix their answers, and
+# closing it there could wait for a lock that no thread of the child holds. `setdefault` is atomic: no lock of ours.
+_defaults: dict[int, Client] = {}
 _default_options: dict[str, Any] = {}
 
 
@@ -246,25 +255,28 @@ def init(
     Raises:
         ConfigurationError: No API key or no base URL was found, or there is no profile of that name.
     """
-    global _default
+    options = {"api_key": api_key, "base_url": base_url, "timeout": timeout, "profile": profile}
+    made = Client(**options)  # type: ignore[arg-type]  # mypy sees one type for all values
     close()
-    _default_options.update(api_key=api_key, base_url=base_url, timeout=timeout, profile=profile)
-    _default = Client(**_default_options)
+    _default_options.update(options)
+    _defaults[os.getpid()] = made
 
 
 def close() -> None:
     """Close the default client; the next call makes a new one."""
-    global _default
-    if _default is not None:
-        _default.close()
-        _default = None
+    client = _defaults.pop(os.getpid(), None)
+    if client is not None:
+        client.close()
 
 
 def _default_client() -> Client:
-    global _default
-    if _default is None:
-        _default = Client(**_default_options)
-    return _default
+    client = _defaults.get(os.getpid())
+    if client is None:
+        made = Client(**_default_options)
+        client = _defaults.setdefault(os.getpid(), made)
+        if client is not made:  # another thread was quicker
+            made.close()
+    return client
 
 
 def start_episode(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from robotrace.errors import ConfigurationError
+from robotrace.errors import ConfigurationError, TransportError
 from robotrace.ingest import (
     CONTENT_TYPES,
     ArtifactKind,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from robotrace.client import Client
     from robotrace.transport import Transport
 
-__all__ = ["Episode", "UploadUrl", "checked_artifact"]
+__all__ = ["Episode", "UploadUrl", "checked_artifact", "close_anyway", "close_finished"]
 
 _log = logging.getLogger("robotrace")
 
@@ -52,12 +53,19 @@ def checked_artifact(kind: ArtifactKind, path: str | os.PathLike[str]) -> Path:
     """The path of an artifact, after it was looked at.
 
     Raises:
-        ConfigurationError: The kind is unknown, the file is missing or no file, or its extension does not fit.
+        ConfigurationError: The kind is unknown, the file is missing, no file or not readable, or its extension does
+            not fit.
     """
     checked_choice("kind", kind, ArtifactKind)
     file = Path(path)
-    if not file.is_file():
+    try:
+        found, readable = file.is_file(), os.access(file, os.R_OK)
+    except (OSError, ValueError):  # a folder that may not be looked into; a NUL in the name
+        found = readable = False
+    if not found:
         raise ConfigurationError(f"{kind}: there is no file {file}")
+    if not readable:
+        raise ConfigurationError(f"{kind}: {file} may not be read")
     if file.suffix.lower() not in _SUFFIXES[kind]:
         known = " ".join(sorted(_SUFFIXES[kind]))
         raise ConfigurationError(f"{kind}: {file.name} has extension {file.suffix!r}; it takes {known}")
@@ -126,7 +134,10 @@ class Episode:
         failure_time_s: float | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Close the episode; a second call does nothing.
+        """Close the episode; a second call does nothing, one after a failure tries again.
+
+        A connection that breaks before the answer is tried once more, since repeating is harmless here: most often
+        the deployment had just closed the one that was kept open from an earlier call.
 
         Args:
             status: ``ready`` or ``failed``.
@@ -156,7 +167,12 @@ class Episode:
             failure_time_s=failure_time_s,
             metadata=metadata,
         )
-        answer = finalize_episode(self._transport(), self.id, payload)
+        try:
+            answer = finalize_episode(self._transport(), self.id, payload)
+        except TransportError as exc:
+            if not _broke(exc):
+                raise
+            answer = finalize_episode(self._transport(), self.id, payload)
         self._finalized = True
         self.status = str(answer.get("status", status))
 
@@ -167,12 +183,13 @@ class Episode:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self.finalize()
+            close_finished(self)
             return
         try:
-            self.finalize(status="failed", metadata={"failure_reason": f"{type(error).__name__}: {error}"})
-        except Exception as exc:  # the caller's exception matters more than ours
-            _log.warning("episode %s could not be finalized as failed: %s", self.id, exc)
+            reason = f"{type(error).__name__}: {error}"
+        except Exception:  # its __str__ is the user's, and may fail
+            reason = type(error).__name__
+        close_anyway(self, error, status="failed", metadata={"failure_reason": reason})
 
     def _deprecated_upload(self, kind: ArtifactKind, path: str | os.PathLike[str]) -> int:
         warnings.warn(
@@ -184,3 +201,38 @@ class Episode:
         if self._client is None:
             raise ConfigurationError("this Episode belongs to no Client")
         return self._client._transport
+
+
+def close_finished(episode: Episode, **closing: Any) -> None:
+    """Finalize an episode whose files have all arrived; an interrupt of that (Ctrl-C) does not leave it open."""
+    try:
+        episode.finalize(**closing)
+    except Exception:
+        raise
+    except BaseException as exc:  # nobody knows whether the request had gone out; repeating it is harmless
+        close_anyway(episode, exc, **closing)
+        raise
+
+
+def close_anyway(
+    episode: Episode, error: BaseException, *, status: EpisodeFinalStatus = "ready", **closing: Any
+) -> None:
+    """Finalize an episode while ``error`` is on its way up; the caller goes on raising it.
+
+    When that fails as well, a warning says so, and ``error`` carries it as a note (Python 3.11 and later): the
+    caller's error matters more than ours. An interrupt meanwhile wins.
+    """
+    try:
+        episode.finalize(status=status, **closing)
+    except Exception as exc:
+        text = f"episode {episode.id} could not be finalized as {status}: {exc}"
+        _log.warning(text)
+        if sys.version_info >= (3, 11):
+            error.add_note(f"robotrace: {text}")
+
+
+def _broke(error: TransportError) -> bool:
+    """Whether a connection that stood broke before the answer; not: none could be opened, or nobody answered."""
+    import httpx  # 70 ms, which whoever has a connection has paid already
+
+    return isinstance(error.__cause__, (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from robotrace.errors import APIError, ConfigurationError
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTENT_TYPES",
+    "LONGEST_TEXT",
     "ArtifactKind",
     "EpisodeFinalStatus",
     "EpisodeSource",
     "checked_choice",
+    "checked_text",
     "create_episode",
     "create_payload",
     "finalize_episode",
@@ -35,12 +38,24 @@ CONTENT_TYPES: dict[ArtifactKind, str] = {
     "actions": "application/octet-stream",
 }
 
-_NUMBERS: dict[str, Callable[[Any], Any]] = {
-    "seed": operator.index,
-    "bytes_total": operator.index,
-    "fps": float,
-    "duration_s": float,
-    "failure_time_s": float,
+LONGEST_TEXT = {"name": 200, "robot": 120}
+"""Characters the wire takes; the contract bounds no other text."""
+
+
+@dataclass(frozen=True)
+class _Number:
+    convert: Callable[[Any], Any]
+    fits: Callable[[Any], bool] = math.isfinite
+    rule: str = "must be a finite number"
+
+
+# What every deployment can store; ours refuses the rest with a 400 after the episode's files are written.
+_NUMBERS = {
+    "seed": _Number(operator.index, lambda seed: -(2**63) <= seed < 2**63, "must fit into 64 bits"),
+    "bytes_total": _Number(operator.index, lambda size: 0 <= size < 2**63, "must be 0 or more"),
+    "fps": _Number(float, lambda fps: 0 < fps < math.inf, "must be a finite number above 0"),
+    "duration_s": _Number(float, lambda seconds: 0 <= seconds < math.inf, "must be a finite number, 0 or more"),
+    "failure_time_s": _Number(float),  # the server clamps it into the duration
 }
 
 
@@ -53,6 +68,20 @@ def checked_choice(name: str, value: object, literal: Any) -> None:
     known = get_args(literal)
     if value not in known:
         raise ConfigurationError(f"{name} is {value!r}; it takes {', '.join(known)}")
+
+
+def checked_text(name: str, value: object, longest: int | None = None) -> None:
+    """Refuse what is neither None nor text of at most ``longest`` characters.
+
+    Raises:
+        ConfigurationError: Names the argument.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be text, got {value!r}")
+    if longest is not None and len(value) > longest:
+        raise ConfigurationError(f"{name} may have {longest} characters, this one has {len(value)}")
 
 
 def create_payload(
@@ -75,14 +104,14 @@ def create_payload(
         **fields: ``name``, ``robot``, ``policy_version``, ``env_version``, ``git_sha``, ``seed``, ``fps``, ``otel``.
 
     Raises:
-        ConfigurationError: ``seed`` is no integer or ``fps`` no finite number.
+        ConfigurationError: ``seed`` is no integer of 64 bits, ``fps`` no number above 0, ``metadata`` no mapping.
     """
     _check_numbers(fields)
     return {
         "source": source,
         "request_uploads": list(dict.fromkeys(request_uploads)),
         **{name: value for name, value in fields.items() if value is not None},
-        "metadata": {"client_episode_id": client_episode_id, **metadata_json(metadata)},
+        "metadata": {"client_episode_id": client_episode_id, **_checked_metadata(metadata)},
     }
 
 
@@ -97,28 +126,39 @@ def finalize_payload(
         **fields: ``duration_s``, ``fps``, ``bytes_total``, ``failure_time_s``.
 
     Raises:
-        ConfigurationError: ``bytes_total`` is no integer or another one no finite number.
+        ConfigurationError: A number is none, not finite or out of its range, or ``metadata`` is no mapping.
     """
     _check_numbers(fields)
-    given = {**fields, "metadata": None if metadata is None else metadata_json(metadata)}
+    given = {**fields, "metadata": None if metadata is None else _checked_metadata(metadata)}
     return {"status": status, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _check_numbers(fields: dict[str, Any]) -> None:
     # In place; NumPy's scalars become Python's, which JSON knows.
-    for name, convert in _NUMBERS.items():
+    for name, number in _NUMBERS.items():
         if fields.get(name) is not None:
-            fields[name] = _number(name, fields[name], convert)
+            fields[name] = _checked_number(name, fields[name], number)
 
 
-def _number(name: str, value: Any, convert: Callable[[Any], Any]) -> Any:
+def _checked_number(name: str, value: Any, number: _Number) -> Any:
     try:
-        number = convert(value)
+        # A truth value is a slip of the caller's; NumPy's is no subclass of int, and float() takes it.
+        if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+            raise TypeError
+        converted = number.convert(value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"{name} must be a number, got {value!r}") from None
-    if not math.isfinite(number):
-        raise ConfigurationError(f"{name} must be a finite number, got {value!r}")
-    return number
+    except OverflowError:  # an integer beyond float64
+        converted = math.inf
+    if not number.fits(converted):
+        raise ConfigurationError(f"{name} {number.rule}, got {value!r}")
+    return converted
+
+
+def _checked_metadata(metadata: Any) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError(f"metadata must be a mapping, got {type(metadata).__name__}")
+    return metadata_json(metadata)
 
 
 def create_episode(
@@ -142,8 +182,10 @@ def create_episode(
     )
     urls = answer.get("upload_urls") or []
     whole = isinstance(urls, list) and all(isinstance(item, dict) and {"kind", "url"} <= item.keys() for item in urls)
-    if not whole or not isinstance(answer.get("episode_id"), (str, int)):
-        raise APIError("the answer to create is none of a deployment's", status_code=201, response_body=answer)
+    if not isinstance(answer.get("episode_id"), (str, int)) or answer["episode_id"] == "":
+        raise APIError("the answer to create has no episode_id", status_code=201, response_body=answer)
+    if not whole:
+        raise APIError("the answer to create has upload_urls without a URL", status_code=201, response_body=answer)
     return {**answer, "episode_id": str(answer["episode_id"]), "upload_urls": urls}
 
 

@@ -199,7 +199,9 @@ class Transport:
         if proxy is not None and "://" not in proxy:
             proxy = f"http://{proxy}"
         if proxy not in self._uploads:
-            self._uploads[proxy] = httpx.HTTPTransport(proxy=None if proxy is None else httpx.Proxy(proxy))
+            made = httpx.HTTPTransport(proxy=None if proxy is None else httpx.Proxy(proxy))
+            if self._uploads.setdefault(proxy, made) is not made:  # another thread was quicker
+                made.close()
         return self._uploads[proxy]
 
 

@@ -18,12 +18,12 @@ from robotrace.config import (
     recording_enabled,
 )
 from robotrace.errors import ConfigurationError
-from robotrace.ingest import EpisodeSource, checked_choice
+from robotrace.ingest import LONGEST_TEXT, EpisodeSource, checked_choice, checked_text
 
 __all__ = ["CaptureOptions", "EpisodeEnd", "KeepPartial", "Options", "is_enabled", "resolve_options"]
 
-_LONGEST = {"robot": 120, "git_sha": 64}
-"""Of the wire; 200 for the others."""
+_LONGEST = {**LONGEST_TEXT, "git_sha": 64}
+"""Of our server too; 200 for the others."""
 
 KeepPartial = Literal["failures", "always", "never"]
 
@@ -128,12 +128,7 @@ class Options:
         if self.video not in (True, False, "auto"):
             raise ConfigurationError(f"video is {self.video!r}; it takes True, False or 'auto'")
         for name in ("policy_version", "env_version", "git_sha", "robot", "name", "success_key"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise ConfigurationError(f"{name} must be text, got {value!r}")
-            longest = _LONGEST.get(name, 200)
-            if value is not None and len(value) > longest:
-                raise ConfigurationError(f"{name} may have {longest} characters, this one has {len(value)}")
+            checked_text(name, getattr(self, name), _LONGEST.get(name, 200))
         for name, least in (("every_n_episodes", 1), ("max_episodes", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
