@@ -24,6 +24,7 @@ from robotrace.serve.schemas import (
     UploadUrls,
 )
 from robotrace.serve.services import Services, get_services, public_base_url, require_key
+from robotrace.serve.values import boolean, finite
 from robotrace.serve.video_index import ensure_video_index
 
 __all__ = ["router"]
@@ -149,16 +150,7 @@ def _set_metadata(episode: Episode, metadata: dict[str, Any]) -> None:
     outcome = outcome if isinstance(outcome, dict) else {}
     success, reward, steps = (outcome.get(name) for name in ("success", "reward_total", "steps"))
     reason = metadata.get("failure_reason")
-    episode.success = success if isinstance(success, bool) else None
-    episode.reward_total = _finite(reward)
+    episode.success = boolean(success)
+    episode.reward_total = finite(reward)
     episode.steps = steps if type(steps) is int and abs(steps) <= _INT64_MAX else None
     episode.failure_reason = reason if isinstance(reason, str) else None
-
-
-def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond float64
-        return None
