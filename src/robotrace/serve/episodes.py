@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse
-from sqlalchemy import ColumnElement, and_, exists, literal, select, tuple_
+from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import Session, defer
 
 from robotrace.serve.artifacts import signed_download
-from robotrace.serve.models import Artifact, Episode, UtcDateTime
-from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodeSummary
+from robotrace.serve.keyset import after_cursor, cursor_of
+from robotrace.serve.models import Artifact, Episode
+from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodePage, EpisodeSummary, ListedEpisode
 from robotrace.serve.services import get_services, public_base_url, require_key
 
 __all__ = [
     "EpisodeFilter",
     "artifact_of",
+    "episode_filter",
     "episode_or_404",
     "episode_summary",
     "list_episodes",
@@ -55,6 +55,37 @@ class EpisodeFilter:
     source: str | None = None
 
 
+def episode_filter(
+    status: str = "",
+    policy_version: str = "",
+    env_version: str = "",
+    git_sha: str = "",
+    seed: str = "",
+    robot: str = "",
+    source: str = "",
+) -> EpisodeFilter:
+    """The filter in a query string; a form sends the fields left empty, too, which stand for no filter.
+
+    Raises:
+        HTTPException: 400 for a seed that is no 64-bit integer.
+    """
+    try:
+        number = int(seed) if seed.strip() else None
+    except ValueError:
+        raise HTTPException(400, "seed: not an integer") from None
+    if number is not None and not -(2**63) <= number < 2**63:
+        raise HTTPException(400, "seed: not a 64-bit integer")
+    return EpisodeFilter(
+        status=status or None,
+        policy_version=policy_version or None,
+        env_version=env_version or None,
+        git_sha=git_sha or None,
+        seed=number,
+        robot=robot or None,
+        source=source or None,
+    )
+
+
 def list_episodes(
     session: Session, filters: EpisodeFilter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[EpisodeSummary], str | None]:
@@ -78,15 +109,11 @@ def list_episodes(
         .where(*_conditions(filters))
     )
     if cursor is not None:
-        created_at, episode_id = _decode_cursor(cursor)
-        # A keyset, not an offset: what arrives meanwhile moves nothing, and page 1,000 costs what page 1 does.
-        query = query.where(
-            tuple_(Episode.created_at, Episode.id) < tuple_(literal(created_at, UtcDateTime), literal(episode_id))
-        )
+        query = query.where(after_cursor(Episode.created_at, Episode.id, cursor))
     query = query.order_by(Episode.created_at.desc(), Episode.id.desc()).limit(limit + 1)
     rows = session.execute(query).all()
     page = [episode_summary(episode, has_video=has_video) for episode, has_video in rows[:limit]]
-    return page, _encode_cursor(rows[limit - 1][0]) if len(rows) > limit else None
+    return page, cursor_of(page[-1].created_at, page[-1].id) if len(rows) > limit else None
 
 
 def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
@@ -100,7 +127,7 @@ def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
         policy_version=episode.policy_version,
         env_version=episode.env_version,
         git_sha=episode.git_sha,
-        seed=None if episode.seed is None else str(episode.seed),
+        seed=episode.seed,
         fps=episode.fps,
         duration_s=episode.duration_s,
         failure_time_s=episode.failure_time_s,
@@ -129,6 +156,19 @@ def episode_or_404(session: Session, episode_id: str) -> Episode:
 def artifact_of(session: Session, episode_id: str, kind: str) -> Artifact | None:
     """The file in a slot of an episode, None when it is empty."""
     return session.scalar(select(Artifact).where(Artifact.episode_id == episode_id, Artifact.kind == kind))
+
+
+@router.get("")
+def read_episodes(
+    request: Request,
+    filters: Annotated[EpisodeFilter, Depends(episode_filter)],
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str = "",
+) -> EpisodePage:
+    """A page of episodes, newest first; ``next`` is the cursor of the page after it."""
+    with get_services(request).database.read() as session:
+        episodes, following = list_episodes(session, filters, limit=limit, cursor=cursor or None)
+    return EpisodePage(episodes=[ListedEpisode(**dict(episode)) for episode in episodes], next=following)
 
 
 @router.get("/{episode_id}")
@@ -186,20 +226,3 @@ def _conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
             yield getattr(Episode, name) == value
     if filters.git_sha is not None:
         yield Episode.git_sha.startswith(filters.git_sha, autoescape=True)
-
-
-def _encode_cursor(episode: Episode) -> str:
-    text = json.dumps([episode.created_at.isoformat(), episode.id])
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        created_at, episode_id = json.loads(base64.urlsafe_b64decode(padded))
-        moment = datetime.fromisoformat(created_at).astimezone(timezone.utc)
-        if not isinstance(episode_id, str):
-            raise ValueError(cursor)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise HTTPException(400, "cursor: not one of ours") from None
-    return moment, episode_id

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 
 from robotrace.serve.artifacts import signed_download
-from robotrace.serve.episodes import EpisodeFilter, episode_or_404, episode_summary, list_episodes
+from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import Services, get_services
@@ -23,7 +23,6 @@ __all__ = [
     "LinkedArtifact",
     "SummaryWithMetadata",
     "VideoView",
-    "episode_filter",
     "episode_list",
     "episode_view",
     "router",
@@ -70,37 +69,6 @@ class EpisodeView(BaseModel):
     artifacts: list[LinkedArtifact]
     video: VideoView | None
     series_url: str
-
-
-def episode_filter(
-    status: str = "",
-    policy_version: str = "",
-    env_version: str = "",
-    git_sha: str = "",
-    seed: str = "",
-    robot: str = "",
-    source: str = "",
-) -> EpisodeFilter:
-    """The filter in a query string; a form sends the fields left empty, too, which stand for no filter.
-
-    Raises:
-        HTTPException: 400 for a seed that is no 64-bit integer.
-    """
-    try:
-        number = int(seed) if seed.strip() else None
-    except ValueError:
-        raise HTTPException(400, "seed: not an integer") from None
-    if number is not None and not -(2**63) <= number < 2**63:
-        raise HTTPException(400, "seed: not a 64-bit integer")
-    return EpisodeFilter(
-        status=status or None,
-        policy_version=policy_version or None,
-        env_version=env_version or None,
-        git_sha=git_sha or None,
-        seed=number,
-        robot=robot or None,
-        source=source or None,
-    )
 
 
 def episode_list(services: Services, filters: EpisodeFilter, *, limit: int = 50, cursor: str = "") -> EpisodeList:

@@ -14,9 +14,9 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from robotrace.serve.episodes import EpisodeFilter
+from robotrace.serve.episodes import EpisodeFilter, episode_filter
 from robotrace.serve.pages import REVALIDATE, page
-from robotrace.serve.portal_data import EpisodeView, episode_filter, episode_list, episode_view
+from robotrace.serve.portal_data import EpisodeView, episode_list, episode_view
 from robotrace.serve.portal_format import length_s
 from robotrace.serve.services import get_services
 from robotrace.serve.vendor import VENDOR_FILES, vendor_file

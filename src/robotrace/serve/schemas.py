@@ -15,9 +15,11 @@ __all__ = [
     "CreateEpisode",
     "CreatedEpisode",
     "EpisodeDetail",
+    "EpisodePage",
     "EpisodeSummary",
     "FinalizeEpisode",
     "FinalizedEpisode",
+    "ListedEpisode",
     "Otel",
     "UploadUrl",
     "UploadUrls",
@@ -51,6 +53,8 @@ Count = Annotated[int, Field(strict=True, ge=0, le=_INT64_MAX)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 Version = Annotated[str, Field(max_length=200)]
+# JavaScript has no 64-bit integers.
+BrowserInt = Annotated[int, PlainSerializer(str, return_type=str)]
 
 
 class Otel(BaseModel):
@@ -131,7 +135,7 @@ class FinalizedEpisode(BaseModel):
 
 
 class EpisodeSummary(BaseModel):
-    """An episode in a list; the seed is text, since JavaScript has no 64-bit integers."""
+    """An episode in a list of the portal; as JSON its seed is text."""
 
     id: str
     name: str | None
@@ -141,7 +145,7 @@ class EpisodeSummary(BaseModel):
     policy_version: str | None
     env_version: str | None
     git_sha: str | None
-    seed: str | None
+    seed: BrowserInt | None
     fps: float | None
     duration_s: float | None
     failure_time_s: float | None
@@ -152,6 +156,20 @@ class EpisodeSummary(BaseModel):
     reward_total: float | None
     steps: int | None
     failure_reason: str | None
+
+
+class ListedEpisode(EpisodeSummary):
+    """An episode in a list of the API, which calls its id what every other route calls it."""
+
+    id: str = Field(serialization_alias="episode_id")
+    seed: int | None
+
+
+class EpisodePage(BaseModel):
+    """``GET /api/episodes``."""
+
+    episodes: list[ListedEpisode]
+    next: str | None
 
 
 class ArtifactInfo(BaseModel):
