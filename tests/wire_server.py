@@ -57,6 +57,8 @@ class Answer:
     Attributes:
         cut: Close the connection instead.
         hold: Wait for this event first.
+        drip: Send byte by byte.
+        raw: Send these bytes instead, and close the connection.
     """
 
     status: int = 200
@@ -64,6 +66,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     hold: threading.Event | None = None
+    drip: bool = False
+    raw: bytes | None = None
 
     @property
     def content(self) -> bytes:
@@ -184,14 +188,22 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.answer_to(self._receive())
         if answer.hold is not None:
             answer.hold.wait(HOLD_TIMEOUT_S)
-        if answer.cut:
+        if answer.cut or answer.raw is not None:
             self.close_connection = True
+            self.wfile.write(answer.raw or b"")
             return
         content = answer.content
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if answer.status != 204:  # RFC 9110, 8.6
+            self.send_header("Content-Length", str(len(content)))
+        if answer.drip:
+            head = b"".join(self._headers_buffer) + b"\r\n"
+            self._headers_buffer.clear()
+            for byte in head + content:
+                self.wfile.write(bytes([byte]))  # unbuffered, and without Nagle: a segment each
+            return
         self.end_headers()
         self.wfile.write(content)
 

@@ -233,7 +233,7 @@ def _raise_for_status(status: int, headers: Mapping[str, str], content: bytes) -
 def _decode(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested without end
         return content[:2000].decode(errors="replace")
 
 

@@ -1,0 +1,72 @@
+"""Every call of the client that is one request, to be run against whatever a server may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wire_server import CREATE, EPISODE_ID, FINALIZE, SIGNATURE
+
+from robotrace import Client, Episode, UploadUrl
+
+__all__ = ["CALLS", "Call"]
+
+EPISODE = f"/api/episodes/{EPISODE_ID}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call and the one request it makes.
+
+    Attributes:
+        run: Makes the call; gets a client and a folder of its own.
+        answer: What a deployment answers.
+        repeats_429: Whether a rate limit is tried again.
+        json: Whether the answer has to be a JSON object.
+        follows_redirects: Whether a 3xx is followed.
+        requests: How often a request goes out whose connection breaks.
+    """
+
+    name: str
+    method: str
+    path: str
+    run: Callable[[Client, Path], Any]
+    answer: dict[str, Any]
+    repeats_429: bool = False
+    json: bool = True
+    follows_redirects: bool = False
+    requests: int = 1
+
+
+def _open_episode(client: Client) -> Episode:
+    url = UploadUrl("sensors", f"{client.base_url}/store/sensors?X-Signature={SIGNATURE}", "2031-01-01T00:00:00Z", None)
+    return Episode(id=EPISODE_ID, status="recording", storage="r2", upload_urls={"sensors": url}, _client=client)
+
+
+def _upload(client: Client, folder: Path) -> int:
+    path = folder / "sensors.npz"
+    path.write_bytes(b"x" * 1000)
+    return _open_episode(client).upload("sensors", path)
+
+
+CALLS = [
+    Call(
+        "start_episode",
+        "POST",
+        CREATE,
+        lambda client, _: client.start_episode(artifacts=()),
+        {"episode_id": EPISODE_ID, "status": "recording", "storage": "r2", "upload_urls": []},
+        repeats_429=True,
+    ),
+    Call("upload", "PUT", "/store/sensors", _upload, {}, repeats_429=True, json=False),
+    Call(
+        "finalize",
+        "POST",
+        FINALIZE,
+        lambda client, _: _open_episode(client).finalize(),
+        {"episode_id": EPISODE_ID, "status": "ready", "updated_at": "2030-01-01T00:00:00Z"},
+        requests=2,
+    ),
+]
