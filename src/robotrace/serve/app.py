@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from robotrace._version import __version__
-from robotrace.serve import episodes, ingest, objects, portal_data, portal_pages
+from robotrace.serve import cli_auth, episodes, ingest, objects, portal_data, portal_keys, portal_pages
 from robotrace.serve.database import Database
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
 from robotrace.serve.services import Services
@@ -43,7 +43,7 @@ def create_app(settings: Settings, database: Database, store: LocalStore) -> Fas
     app.add_exception_handler(Exception, _internal_error)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
-    for routes in (ingest, episodes, objects, portal_data, portal_pages):
+    for routes in (ingest, episodes, objects, portal_data, portal_pages, cli_auth, portal_keys):
         app.include_router(routes.router)
     portal_pages.mount_static(app)
     return app

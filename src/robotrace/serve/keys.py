@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from robotrace.serve.models import ApiKey, utc_now
 
-__all__ = ["create_key", "has_keys", "replace_internal_key", "verify_key"]
+__all__ = ["create_key", "find_key", "has_keys", "key_prefix", "list_keys", "replace_internal_key"]
 
 _PUBLIC_ALPHABET = string.ascii_lowercase + string.digits
 _PUBLIC_LENGTH = 10
@@ -46,15 +46,25 @@ def replace_internal_key(session: Session) -> str:
     return create_key(session, "internal", internal=True)
 
 
-def verify_key(session: Session, text: str) -> bool:
-    """Whether this is the text of a key that is in force."""
+def find_key(session: Session, text: str) -> ApiKey | None:
+    """The key that this is the text of, when it is in force."""
     match = _KEY.fullmatch(text)
     if match is None:
-        return False
+        return None
     key = session.scalar(select(ApiKey).where(ApiKey.public == match.group(1), ApiKey.revoked_at.is_(None)))
     # Compared even when there is none, so that an unknown public part takes as long as a wrong secret.
     same = hmac.compare_digest(_sha256(text), _NO_KEY_SHA256 if key is None else key.secret_sha256)
-    return same and key is not None
+    return key if same else None
+
+
+def list_keys(session: Session) -> list[ApiKey]:
+    """The keys that were made for users, newest first, revoked ones too."""
+    return list(session.scalars(select(ApiKey).where(ApiKey.internal.is_(False)).order_by(ApiKey.id.desc())))
+
+
+def key_prefix(key: ApiKey) -> str:
+    """What may be shown of a key."""
+    return f"rt_{key.public}"
 
 
 def _sha256(text: str) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Base",
+    "DeviceSession",
     "Episode",
     "EvalResult",
     "EvalRun",
@@ -245,3 +246,21 @@ class ScenarioResult(Base):
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class DeviceSession(Base):
+    """A ``robotrace login`` that waits for somebody to approve it in a browser; deleted once it has expired.
+
+    Neither the device code (the secret of the program that waits) nor the key it will get is stored.
+    """
+
+    __tablename__ = "device_sessions"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    device_code_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    user_code: Mapped[str] = mapped_column(String(9), unique=True)
+    status: Mapped[str] = mapped_column(String(20))
+    hostname: Mapped[str | None] = mapped_column(String(200))
+    user_agent: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

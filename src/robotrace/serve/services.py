@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import HTTPException, Request
 
 from robotrace.serve.database import Database
-from robotrace.serve.keys import verify_key
+from robotrace.serve.device_sessions import GuessLimit
+from robotrace.serve.keys import find_key
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import LocalStore
 
-__all__ = ["Services", "get_services", "public_base_url", "require_key"]
+__all__ = ["Services", "get_services", "public_base_url", "require_key", "sent_key"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Services:
     settings: Settings
     database: Database
     store: LocalStore
+    guesses: GuessLimit = field(default_factory=GuessLimit)
 
 
 def get_services(request: Request) -> Services:
@@ -35,17 +37,22 @@ def public_base_url(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
+def sent_key(request: Request) -> str:
+    """The API key a request carries, unchecked; empty when it has none."""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else request.headers.get("x-robotrace-key", "")
+
+
 def require_key(request: Request) -> None:
     """Let a request with a valid API key pass.
 
     Raises:
         HTTPException: 401 otherwise.
     """
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    text = credential.strip() if scheme.lower() == "bearer" else request.headers.get("x-robotrace-key", "")
+    text = sent_key(request)
     if text:
         with get_services(request).database.read() as session:
-            if verify_key(session, text):
+            if find_key(session, text) is not None:
                 return
     raise HTTPException(
         401,

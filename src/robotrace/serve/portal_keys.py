@@ -1,0 +1,75 @@
+"""The page of the API keys: what each is called, and a way to take it out of force."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel
+
+from robotrace.serve.keys import key_prefix, list_keys
+from robotrace.serve.models import ApiKey, utc_now
+from robotrace.serve.pages import page
+from robotrace.serve.same_origin import require_same_origin
+from robotrace.serve.schemas import Utc
+from robotrace.serve.services import Services, get_services
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False)
+
+_KEYS = "/portal/api-keys"
+
+
+class KeyView(BaseModel):
+    """What is shown of a key."""
+
+    id: int
+    name: str
+    prefix: str
+    created_at: Utc
+    revoked_at: Utc | None
+
+
+class KeyList(BaseModel):
+    """The keys, newest first."""
+
+    keys: list[KeyView]
+
+
+def _key_list(services: Services) -> KeyList:
+    with services.database.read() as session:
+        return KeyList(
+            keys=[
+                KeyView(
+                    id=key.id,
+                    name=key.name,
+                    prefix=key_prefix(key),
+                    created_at=key.created_at,
+                    revoked_at=key.revoked_at,
+                )
+                for key in list_keys(session)
+            ]
+        )
+
+
+@router.get(_KEYS)
+def keys_page(request: Request) -> HTMLResponse:
+    """The keys."""
+    return page("api_keys.html", keys=_key_list(get_services(request)).keys)
+
+
+@router.get(_KEYS + ".json")
+def keys_json(request: Request) -> KeyList:
+    """The keys."""
+    return _key_list(get_services(request))
+
+
+@router.post(_KEYS + "/{key_id}/revoke", dependencies=[Depends(require_same_origin)])
+def revoke_key(key_id: int, request: Request) -> RedirectResponse:
+    """Take a key out of force; one that is so already keeps the time at which it was."""
+    with get_services(request).database.write() as session:
+        key = session.get(ApiKey, key_id)
+        if key is None or key.internal:  # the deployment's own, which nobody was given
+            raise HTTPException(404, "no such key")
+        key.revoked_at = key.revoked_at or utc_now()
+    return RedirectResponse(_KEYS, 303)
