@@ -43,7 +43,7 @@ def create_app(settings: Settings, database: Database, store: LocalStore) -> Fas
     app.add_exception_handler(Exception, _internal_error)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
-    for routes in (ingest, episodes, objects, portal_data, portal_pages, cli_auth, portal_keys):
+    for routes in (ingest, episodes, evals, verify, objects, portal_data, portal_pages, cli_auth, portal_keys):
         app.include_router(routes.router)
     portal_pages.mount_static(app)
     return app

@@ -1,0 +1,178 @@
+"""Verification: episodes that every candidate has to pass, what candidates have to show for them, the gate."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from robotrace.serve.episodes import episode_or_404
+from robotrace.serve.eval_summary import is_claimed
+from robotrace.serve.evals import refuse_unknown_candidate_episode, run_or_404
+from robotrace.serve.gate import judge, outcome_status
+from robotrace.serve.models import Scenario, ScenarioResult, utc_now
+from robotrace.serve.schemas_evals import (
+    CheckGate,
+    Gate,
+    PromotedEpisode,
+    PromoteEpisode,
+    PushScenarioResult,
+    ScenarioStanding,
+    Severity,
+    StoredScenarioResult,
+)
+from robotrace.serve.services import get_services, require_key
+
+__all__ = ["latest_results", "promote", "router", "scenarios_of", "standing", "standings"]
+
+router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
+
+
+@router.post("/promote")
+def promote_episode(body: PromoteEpisode, request: Request) -> PromotedEpisode:
+    """Make an episode a scenario; of one that is one already, change what was given."""
+    with get_services(request).database.write() as session:
+        scenario = promote(
+            session,
+            body.baseline_episode_id,
+            severity=body.severity if "severity" in body.model_fields_set else None,
+            name=body.name,
+            description=body.description,
+        )
+        return PromotedEpisode(scenario_id=scenario.id)
+
+
+@router.post("/check", responses={422: {"model": Gate, "description": "Blocked"}})
+def check_gate(body: CheckGate, request: Request, response: Response) -> Gate:
+    """Whether a candidate may pass: 200 when it may, 422 when a critical scenario stands in its way."""
+    with get_services(request).database.read() as session:
+        gate = judge(standings(session, body.candidate_policy_version), body.candidate_policy_version)
+    if not gate.passed:
+        response.status_code = 422
+    return gate
+
+
+@router.post("/result")
+def push_scenario_result(body: PushScenarioResult, request: Request) -> StoredScenarioResult:
+    """Store how a candidate did on a scenario; a repeat for the same eval run replaces the result and keeps its id."""
+    with get_services(request).database.write() as session:
+        if session.get(Scenario, body.scenario_id) is None:
+            raise HTTPException(404, "there is no such scenario")
+        refuse_unknown_candidate_episode(session, body.candidate_episode_id)
+        result_id, created_at = str(uuid.uuid4()), utc_now()
+        if body.eval_run_id is not None:
+            run = run_or_404(session, body.eval_run_id)
+            if run.candidate_policy_version != body.candidate_policy_version:
+                raise HTTPException(400, "candidate_policy_version: not the one of this eval run")
+            earlier = session.scalar(
+                select(ScenarioResult).where(
+                    ScenarioResult.scenario_id == body.scenario_id, ScenarioResult.eval_run_id == run.id
+                )
+            )
+            if earlier is not None:
+                # Replaced by a new row, since the latest is the one with the highest sequence.
+                result_id, created_at = earlier.id, earlier.created_at
+                session.delete(earlier)
+                session.flush()
+        result = ScenarioResult(
+            id=result_id,
+            scenario_id=body.scenario_id,
+            candidate_policy_version=body.candidate_policy_version,
+            status=body.status or outcome_status(body.metrics),
+            metrics=body.metrics,
+            candidate_episode_id=body.candidate_episode_id,
+            eval_run_id=body.eval_run_id,
+            error=body.error,
+            created_at=created_at,
+            updated_at=utc_now(),
+        )
+        session.add(result)
+        return StoredScenarioResult(
+            result_id=result.id,
+            scenario_id=result.scenario_id,
+            candidate_policy_version=result.candidate_policy_version,
+            status=result.status,
+            claimed=_claimed(result),
+            metrics=result.metrics,
+            candidate_episode_id=result.candidate_episode_id,
+            eval_run_id=result.eval_run_id,
+            error=result.error,
+            created_at=result.created_at,
+            updated_at=result.updated_at,
+        )
+
+
+def promote(
+    session: Session,
+    episode_id: str,
+    *,
+    severity: Severity | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Scenario:
+    """The scenario of an episode, made if need be; None leaves what is there as it is, and a new one a warning.
+
+    Raises:
+        HTTPException: 404 when there is no such episode.
+    """
+    episode_or_404(session, episode_id)
+    now = utc_now()
+    scenario = session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
+    if scenario is None:
+        scenario = Scenario(
+            id=str(uuid.uuid4()), baseline_episode_id=episode_id, severity="warning", created_at=now, updated_at=now
+        )
+        session.add(scenario)
+    given = {"severity": severity, "name": name, "description": description}
+    for field, value in given.items():
+        if value is not None and value != getattr(scenario, field):
+            setattr(scenario, field, value)
+            scenario.updated_at = now
+    return scenario
+
+
+def scenarios_of(session: Session) -> list[Scenario]:
+    """Every scenario, oldest first."""
+    return list(session.scalars(select(Scenario).order_by(Scenario.created_at, Scenario.id)))
+
+
+def latest_results(session: Session, candidates: Collection[str]) -> dict[tuple[str, str], ScenarioResult]:
+    """The results that count, by ``(candidate, scenario id)``."""
+    latest = (
+        select(func.max(ScenarioResult.sequence))
+        .where(ScenarioResult.candidate_policy_version.in_(candidates))
+        .group_by(ScenarioResult.candidate_policy_version, ScenarioResult.scenario_id)
+    )
+    results = session.scalars(select(ScenarioResult).where(ScenarioResult.sequence.in_(latest)))
+    return {(result.candidate_policy_version, result.scenario_id): result for result in results}
+
+
+def standings(session: Session, candidate: str) -> list[ScenarioStanding]:
+    """Where a candidate stands on every scenario."""
+    latest = latest_results(session, [candidate])
+    return [standing(scenario, latest.get((candidate, scenario.id))) for scenario in scenarios_of(session)]
+
+
+def standing(scenario: Scenario, result: ScenarioResult | None) -> ScenarioStanding:
+    """Where a candidate with this latest result stands on a scenario."""
+    return ScenarioStanding.model_validate(
+        {
+            "scenario_id": scenario.id,
+            "baseline_episode_id": scenario.baseline_episode_id,
+            "severity": scenario.severity,
+            "latest_status": "pending" if result is None else result.status,
+            "claimed": result is not None and _claimed(result),
+            "name": scenario.name,
+            "description": scenario.description,
+            "error": None if result is None else result.error,
+            "candidate_episode_id": None if result is None else result.candidate_episode_id,
+            "updated_at": None if result is None else result.updated_at,
+        }
+    )
+
+
+def _claimed(result: ScenarioResult) -> bool:
+    return result.status in ("pass", "fail") and is_claimed(result.metrics)
