@@ -159,7 +159,7 @@ def test_the_whole_flow(web, deployment):
         assert (answer.status_code, answer.json()) == (200, {"status": "pending"})
     decided = decide(web, started["user_code"], "approve")
     assert (decided.status_code, decided.headers["location"]) == (303, f"{PAGE}?code={started['user_code']}")
-    assert "will be logged in in a moment" in web.get(decided.headers["location"]).text
+    assert "will be logged in within seconds" in web.get(decided.headers["location"]).text
     answer = poll(web, started)
     assert answer.headers["cache-control"] == "no-store"
     approved = answer.json()
