@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from robotrace._version import __version__
-from robotrace.serve import cli_auth, episodes, ingest, objects, portal_data, portal_keys, portal_pages
+from robotrace.serve import cli_auth, episodes, evals, ingest, objects, portal_data, portal_keys, portal_pages, verify
 from robotrace.serve.database import Database
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
 from robotrace.serve.services import Services
