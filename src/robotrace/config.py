@@ -78,7 +78,7 @@ _FALSE = ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment and the key for it; ``direct``: reached without the environment's proxies."""
+    """A deployment and the key for it, empty before a login; ``direct``: reached without the environment's proxies."""
 
     base_url: str
     api_key: str = field(repr=False)

@@ -78,7 +78,8 @@ class Transport:
                 follow_redirects=False,
                 trust_env=not target.direct,
                 headers={
-                    "Authorization": f"Bearer {target.api_key}",
+                    # None for a login, which has no key yet.
+                    **({"Authorization": f"Bearer {target.api_key}"} if target.api_key else {}),
                     "User-Agent": f"robotrace-python/{__version__}",
                     "X-RoboTrace-SDK-Version": __version__,
                     "Accept": "application/json",
