@@ -25,7 +25,7 @@ _ARRIVAL_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 
 
-@click.command()
+@click.command(short_help="Record real episodes and show them in the portal.")
 @click.option("--episodes", default=36, show_default=True, type=click.IntRange(2, 2000), help="How many to record.")
 @click.option("--port", type=click.IntRange(0, 65535), help=f"[default: {DEFAULT_PORT}, else any free one]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="[default: ~/.robotrace/demo]")

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import click
 
@@ -33,6 +33,7 @@ __all__ = [
     "import_callable",
     "json_option",
     "open_client",
+    "page_url",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -40,10 +41,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def deployment_options(command: _Command) -> _Command:
     """Add ``--base-url`` and ``--profile``; the command gets ``base_url`` and ``profile``, both ``str | None``."""
-    command = click.option("--profile", metavar="NAME", help=f"Profile in the credentials file.  [env: {ENV_PROFILE}]")(
-        command
-    )
-    return click.option("--base-url", metavar="URL", help=f"The deployment.  [env: {ENV_BASE_URL}]")(command)
+    command = click.option(
+        "--profile", metavar="NAME", help=f"Profile in the credentials file.  [env var: {ENV_PROFILE}]"
+    )(command)
+    return click.option("--base-url", metavar="URL", help=f"The deployment.  [env var: {ENV_BASE_URL}]")(command)
 
 
 def json_option(command: _Command) -> _Command:
@@ -60,6 +61,11 @@ def open_client(base_url: str | None, profile: str | None) -> Client:
     from robotrace.client import Client
 
     return Client(base_url=base_url, profile=profile, verbose=False)
+
+
+def page_url(client: Client, section: str, name: str) -> str:
+    """The address of a portal page: ``page_url(client, "episodes", episode.id)``."""
+    return f"{client.base_url}/portal/{section}/{quote(name, safe='')}"
 
 
 class CommandGroup(click.Group):

@@ -14,7 +14,7 @@ from robotrace.config import ENV_API_KEY, ENV_BASE_URL
 __all__ = ["serve"]
 
 
-@click.command()
+@click.command(short_help="Start a deployment of your own, with its portal.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.option(
