@@ -9,8 +9,10 @@ import click
 
 from robotrace._version import __version__
 from robotrace.cli.demo import demo
+from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
 from robotrace.cli.serve import serve
+from robotrace.cli.status import status
 from robotrace.errors import RobotraceError
 
 __all__ = ["main"]
@@ -23,7 +25,7 @@ def version() -> None:
 
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Deployment": (serve, demo, version),
+    "Deployment": (serve, demo, login, whoami, logout, status, version),
 }
 
 

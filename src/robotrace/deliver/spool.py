@@ -39,6 +39,7 @@ __all__ = [
     "RecordingFolder",
     "SealedEpisode",
     "Spool",
+    "find_spool",
     "open_spool",
 ]
 
@@ -70,6 +71,12 @@ class SealedEpisode:
     def uuid(self) -> str:
         """The client-made id, which is also the idempotency key."""
         return self.folder.name.partition("-")[2]
+
+    @property
+    def unix_ms(self) -> int | None:
+        """When the episode began; None where the folder's name does not say."""
+        stamp = self.folder.name.partition("-")[0][1:]
+        return int(stamp) if stamp.isascii() and stamp.isdigit() else None
 
     def manifest(self) -> dict[str, Any] | None:
         """What to create, upload and finalize; None when the folder is damaged or gone."""
@@ -164,10 +171,14 @@ class Spool:
         """The waiting episodes in upload order."""
         return [SealedEpisode(path) for path in self._list(self.sealed)]
 
+    def failed_folders(self) -> list[Path]:
+        """The folders of the episodes that were refused for good."""
+        return self._list(self.failed)
+
     def known_uuids(self) -> set[str]:
         """The episodes that were sealed before, wherever they are by now."""
         delivered = {path.name.removesuffix(".json") for path in self._list(self.done)}
-        refused = {path.name for path in self._list(self.failed)}
+        refused = {path.name for path in self.failed_folders()}
         return delivered | refused | {entry.uuid for entry in self.sealed_episodes()}
 
     def finish(self, entry: SealedEpisode, receipt: Mapping[str, Any]) -> None:
@@ -191,7 +202,7 @@ class Spool:
         return Counts(
             recording=len(self.recording_folders()),
             sealed=len(self._list(self.sealed)),
-            failed=len(self._list(self.failed)),
+            failed=len(self.failed_folders()),
             done=len(self._list(self.done)),
         )
 
@@ -201,6 +212,15 @@ class Spool:
     def _iter(self, folder: Path) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             yield from folder.iterdir()
+
+
+def find_spool(root: Path | None = None) -> Spool:
+    """This host's spool as it is: nothing is created, and every list of one that is not there is empty.
+
+    Args:
+        root: As in :func:`open_spool`.
+    """
+    return Spool((spool_root() if root is None else root) / "v1" / _host_folder())
 
 
 def open_spool(root: Path | None = None) -> Spool:
@@ -213,7 +233,7 @@ def open_spool(root: Path | None = None) -> Spool:
         ConfigurationError: A folder cannot be created or written.
     """
     base = spool_root() if root is None else root
-    spool = Spool(base / "v1" / _host_folder())
+    spool = find_spool(base)
     try:
         make_private_dir(base)
         for folder in (spool.recording, spool.sealed, spool.failed, spool.done, spool.trash):
