@@ -8,7 +8,19 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from robotrace._version import __version__
-from robotrace.serve import cli_auth, episodes, evals, ingest, objects, portal_data, portal_keys, portal_pages, verify
+from robotrace.serve import (
+    cli_auth,
+    episodes,
+    evals,
+    ingest,
+    objects,
+    portal_data,
+    portal_evals,
+    portal_keys,
+    portal_pages,
+    portal_verify,
+    verify,
+)
 from robotrace.serve.database import Database
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
 from robotrace.serve.services import Services
@@ -43,7 +55,19 @@ def create_app(settings: Settings, database: Database, store: LocalStore) -> Fas
     app.add_exception_handler(Exception, _internal_error)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
-    for routes in (ingest, episodes, evals, verify, objects, portal_data, portal_pages, cli_auth, portal_keys):
+    for routes in (
+        ingest,
+        episodes,
+        evals,
+        verify,
+        objects,
+        portal_data,
+        portal_pages,
+        portal_evals,
+        portal_verify,
+        cli_auth,
+        portal_keys,
+    ):
         app.include_router(routes.router)
     portal_pages.mount_static(app)
     return app

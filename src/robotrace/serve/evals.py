@@ -23,7 +23,7 @@ from robotrace.serve.schemas_evals import (
 )
 from robotrace.serve.services import get_services, require_key
 
-__all__ = ["counts_of", "refuse_unknown_candidate_episode", "results_of", "router", "run_or_404"]
+__all__ = ["counts_of", "refuse_unknown_candidate_episode", "router", "run_or_404", "summary_of"]
 
 router = APIRouter(prefix="/api/ingest/eval-run", dependencies=[Depends(require_key)])
 
@@ -83,7 +83,7 @@ def push_eval_result(eval_run_id: str, body: PushEvalResult, request: Request) -
         if run.status == "pending":
             run.status = "running"
         if run.summary is not None:  # a result that comes late, or again: the summary is of what is stored
-            run.summary = _summary(session, run.id, run.status).model_dump()
+            run.summary = summary_of(session, run.id, run.status).model_dump()
         counts = counts_of(session, [run.id])[run.id]
         return PushedEvalResult(
             eval_result_id=result.id,
@@ -98,7 +98,7 @@ def finalize_eval_run(eval_run_id: str, body: FinalizeEvalRun, request: Request)
     """End a run and roll up its results; may be repeated, the last status counts."""
     with get_services(request).database.write() as session:
         run = run_or_404(session, eval_run_id)
-        summary = _summary(session, run.id, body.status)
+        summary = summary_of(session, run.id, body.status)
         run.status = body.status
         run.summary = summary.model_dump()
         if body.metadata:
@@ -117,12 +117,6 @@ def run_or_404(session: Session, eval_run_id: str) -> EvalRun:
     if run is None:
         raise HTTPException(404, "there is no such eval run")
     return run
-
-
-def results_of(session: Session, eval_run_id: str) -> list[EvalResult]:
-    """The results of a run in the order in which its baselines were listed."""
-    query = select(EvalResult).where(EvalResult.eval_run_id == eval_run_id).order_by(EvalResult.position)
-    return list(session.scalars(query))
 
 
 def counts_of(session: Session, eval_run_ids: Sequence[str]) -> dict[str, Counter[str]]:
@@ -148,6 +142,7 @@ def refuse_unknown_candidate_episode(session: Session, episode_id: str | None) -
         raise HTTPException(404, "candidate_episode_id: there is no such episode")
 
 
-def _summary(session: Session, eval_run_id: str, run_status: str) -> EvalSummary:
-    results = results_of(session, eval_run_id)
+def summary_of(session: Session, eval_run_id: str, run_status: str) -> EvalSummary:
+    """What the stored results of a run come to; see :func:`robotrace.serve.eval_summary.summarize`."""
+    results = session.scalars(select(EvalResult).where(EvalResult.eval_run_id == eval_run_id))
     return summarize([ResultValues(row.status, row.metrics) for row in results], run_status=run_status)

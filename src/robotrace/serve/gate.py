@@ -8,13 +8,18 @@ from typing import Any, Literal
 from robotrace.serve.schemas_evals import Gate, ScenarioStanding, Severity
 from robotrace.serve.values import boolean
 
-__all__ = ["SEVERITIES", "judge", "outcome_status"]
+__all__ = ["SEVERITIES", "judge", "outcome_status", "severity_rank"]
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 """In the order in which they matter."""
 
 # An error can be a whole traceback; a blocker is one line.
 _MAX_ERROR_LENGTH = 200
+
+
+def severity_rank(severity: str) -> int:
+    """A key to sort by, what matters most first."""
+    return [str(known) for known in SEVERITIES].index(severity)
 
 
 def outcome_status(metrics: Mapping[str, Any]) -> Literal["pass", "fail", "unknown"]:
@@ -32,10 +37,10 @@ def judge(standings: Sequence[ScenarioStanding], candidate: str) -> Gate:
     """The gate of a candidate: passed when every critical scenario is.
 
     Args:
-        standings: Where the candidate stands on each scenario, in a stable order.
+        standings: Where the candidate stands on each scenario; listed by severity, otherwise in this order.
         candidate: Its policy version, for the texts.
     """
-    ranked = sorted(standings, key=lambda standing: SEVERITIES.index(standing.severity))
+    ranked = sorted(standings, key=lambda standing: severity_rank(standing.severity))
     critical = [standing for standing in ranked if standing.severity == "critical"]
     passed = [standing for standing in critical if standing.latest_status == "pass"]
     failed = [standing for standing in critical if standing.latest_status in ("fail", "error")]

@@ -13,8 +13,10 @@ from pydantic import BaseModel
 from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
+from robotrace.serve.schemas_evals import ScenarioInfo
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import Services, get_services
+from robotrace.serve.verify import scenario_info, scenario_of
 from robotrace.serve.video_index import ensure_video_index
 
 __all__ = [
@@ -69,6 +71,7 @@ class EpisodeView(BaseModel):
     artifacts: list[LinkedArtifact]
     video: VideoView | None
     series_url: str
+    scenario: ScenarioInfo | None
 
 
 def episode_list(services: Services, filters: EpisodeFilter, *, limit: int = 50, cursor: str = "") -> EpisodeList:
@@ -100,6 +103,7 @@ def episode_view(services: Services, episode_id: str) -> EpisodeView:
         ]
         video = next((artifact for artifact in artifacts if artifact.kind == "video"), None)
         summary = episode_summary(episode, has_video=video is not None)
+        scenario = scenario_of(session, episode_id)
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
     return EpisodeView(
         episode=detail,
@@ -115,6 +119,7 @@ def episode_view(services: Services, episode_id: str) -> EpisodeView:
             frames_url=f"/portal/episodes/{episode_id}/frames.bin",
         ),
         series_url=f"/portal/episodes/{episode_id}/series.bin",
+        scenario=None if scenario is None else scenario_info(scenario),
     )
 
 

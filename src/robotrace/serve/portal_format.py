@@ -6,7 +6,9 @@ import json
 from datetime import datetime, timezone
 from typing import Any
 
-__all__ = ["FILTERS", "ago", "length_s", "number", "pretty", "utc"]
+from robotrace.serve.values import finite
+
+__all__ = ["FILTERS", "ago", "length_s", "number", "percent", "pretty", "utc"]
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
@@ -55,9 +57,22 @@ def number(value: float) -> str:
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e7 else f"{value:.5g}"
 
 
+def percent(share: float) -> str:
+    """A share: ``83.3%``."""
+    return f"{share:.1%}"
+
+
 def pretty(value: Any) -> str:
     """JSON to be read by people, in the order in which it was recorded."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-FILTERS = {"ago": ago, "length_s": length_s, "number": number, "pretty": pretty, "utc": utc}
+FILTERS = {
+    "ago": ago,
+    "finite": finite,
+    "length_s": length_s,
+    "number": number,
+    "percent": percent,
+    "pretty": pretty,
+    "utc": utc,
+}

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from robotrace.serve.episodes import EpisodeFilter, episode_filter
+from robotrace.serve.gate import SEVERITIES
 from robotrace.serve.pages import REVALIDATE, page
 from robotrace.serve.portal_data import EpisodeView, episode_list, episode_view
 from robotrace.serve.portal_format import length_s
@@ -78,7 +79,7 @@ def episode_page(episode_id: str, request: Request) -> HTMLResponse:
     try:
         view = episode_view(get_services(request), episode_id)
     except HTTPException:
-        return page("missing.html", 404, episode_id=episode_id)
+        return page("missing.html", 404, what="episode", id=episode_id, home=_EPISODES, home_label="All episodes")
     episode = view.episode
     return page(
         "episode.html",
@@ -94,6 +95,8 @@ def episode_page(episode_id: str, request: Request) -> HTMLResponse:
             ("seed", episode.seed),
         ],
         facts=_facts(view),
+        scenario=view.scenario,
+        severities=SEVERITIES,
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "PushEvalResult",
     "PushScenarioResult",
     "PushedEvalResult",
+    "ScenarioInfo",
     "ScenarioStanding",
     "Severity",
     "StoredScenarioResult",
@@ -145,16 +146,21 @@ class CheckGate(BaseModel):
     candidate_policy_version: NamedVersion
 
 
-class ScenarioStanding(BaseModel):
-    """A scenario and the latest a candidate has to show for it; ``updated_at`` is of that result."""
+class ScenarioInfo(BaseModel):
+    """A scenario."""
 
     scenario_id: str
     baseline_episode_id: str
     severity: Severity
-    latest_status: Literal["pass", "fail", "error", "unknown", "pending"]
-    claimed: bool
     name: str | None
     description: str | None
+
+
+class ScenarioStanding(ScenarioInfo):
+    """A scenario and the latest a candidate has to show for it; ``updated_at`` is of that result."""
+
+    latest_status: Literal["pass", "fail", "error", "unknown", "pending"]
+    claimed: bool
     error: str | None
     candidate_episode_id: str | None
     updated_at: Utc | None

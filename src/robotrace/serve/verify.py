@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.eval_summary import is_claimed
 from robotrace.serve.evals import refuse_unknown_candidate_episode, run_or_404
-from robotrace.serve.gate import judge, outcome_status
+from robotrace.serve.gate import judge, outcome_status, severity_rank
 from robotrace.serve.models import Scenario, ScenarioResult, utc_now
 from robotrace.serve.schemas_evals import (
     CheckGate,
@@ -20,13 +20,14 @@ from robotrace.serve.schemas_evals import (
     PromotedEpisode,
     PromoteEpisode,
     PushScenarioResult,
+    ScenarioInfo,
     ScenarioStanding,
     Severity,
     StoredScenarioResult,
 )
 from robotrace.serve.services import get_services, require_key
 
-__all__ = ["latest_results", "promote", "router", "scenarios_of", "standing", "standings"]
+__all__ = ["all_scenarios", "gates", "promote", "router", "scenario_info", "scenario_of"]
 
 router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
 
@@ -49,7 +50,7 @@ def promote_episode(body: PromoteEpisode, request: Request) -> PromotedEpisode:
 def check_gate(body: CheckGate, request: Request, response: Response) -> Gate:
     """Whether a candidate may pass: 200 when it may, 422 when a critical scenario stands in its way."""
     with get_services(request).database.read() as session:
-        gate = judge(standings(session, body.candidate_policy_version), body.candidate_policy_version)
+        gate = gates(session, [body.candidate_policy_version])[body.candidate_policy_version]
     if not gate.passed:
         response.status_code = 422
     return gate
@@ -120,7 +121,7 @@ def promote(
     """
     episode_or_404(session, episode_id)
     now = utc_now()
-    scenario = session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
+    scenario = scenario_of(session, episode_id)
     if scenario is None:
         scenario = Scenario(
             id=str(uuid.uuid4()), baseline_episode_id=episode_id, severity="warning", created_at=now, updated_at=now
@@ -134,39 +135,47 @@ def promote(
     return scenario
 
 
-def scenarios_of(session: Session) -> list[Scenario]:
-    """Every scenario, oldest first."""
-    return list(session.scalars(select(Scenario).order_by(Scenario.created_at, Scenario.id)))
+def scenario_of(session: Session, episode_id: str) -> Scenario | None:
+    """The scenario that an episode is, None when it is none."""
+    return session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
 
 
-def latest_results(session: Session, candidates: Collection[str]) -> dict[tuple[str, str], ScenarioResult]:
-    """The results that count, by ``(candidate, scenario id)``."""
-    latest = (
-        select(func.max(ScenarioResult.sequence))
-        .where(ScenarioResult.candidate_policy_version.in_(candidates))
-        .group_by(ScenarioResult.candidate_policy_version, ScenarioResult.scenario_id)
-    )
-    results = session.scalars(select(ScenarioResult).where(ScenarioResult.sequence.in_(latest)))
-    return {(result.candidate_policy_version, result.scenario_id): result for result in results}
+def all_scenarios(session: Session) -> list[Scenario]:
+    """Every scenario: what matters most first, then the oldest."""
+    scenarios = session.scalars(select(Scenario).order_by(Scenario.created_at, Scenario.id))
+    return sorted(scenarios, key=lambda scenario: severity_rank(scenario.severity))
 
 
-def standings(session: Session, candidate: str) -> list[ScenarioStanding]:
-    """Where a candidate stands on every scenario."""
-    latest = latest_results(session, [candidate])
-    return [standing(scenario, latest.get((candidate, scenario.id))) for scenario in scenarios_of(session)]
-
-
-def standing(scenario: Scenario, result: ScenarioResult | None) -> ScenarioStanding:
-    """Where a candidate with this latest result stands on a scenario."""
-    return ScenarioStanding.model_validate(
+def scenario_info(scenario: Scenario) -> ScenarioInfo:
+    """A scenario as answers show it."""
+    return ScenarioInfo.model_validate(
         {
             "scenario_id": scenario.id,
             "baseline_episode_id": scenario.baseline_episode_id,
             "severity": scenario.severity,
-            "latest_status": "pending" if result is None else result.status,
-            "claimed": result is not None and _claimed(result),
             "name": scenario.name,
             "description": scenario.description,
+        }
+    )
+
+
+def gates(session: Session, candidates: Collection[str]) -> dict[str, Gate]:
+    """The gate of each candidate."""
+    scenarios, latest = all_scenarios(session), _latest_results(session, candidates)
+    return {
+        candidate: judge(
+            [_standing(scenario, latest.get((candidate, scenario.id))) for scenario in scenarios], candidate
+        )
+        for candidate in candidates
+    }
+
+
+def _standing(scenario: Scenario, result: ScenarioResult | None) -> ScenarioStanding:
+    return ScenarioStanding.model_validate(
+        {
+            **scenario_info(scenario).model_dump(),
+            "latest_status": "pending" if result is None else result.status,
+            "claimed": result is not None and _claimed(result),
             "error": None if result is None else result.error,
             "candidate_episode_id": None if result is None else result.candidate_episode_id,
             "updated_at": None if result is None else result.updated_at,
@@ -176,3 +185,14 @@ def standing(scenario: Scenario, result: ScenarioResult | None) -> ScenarioStand
 
 def _claimed(result: ScenarioResult) -> bool:
     return result.status in ("pass", "fail") and is_claimed(result.metrics)
+
+
+def _latest_results(session: Session, candidates: Collection[str]) -> dict[tuple[str, str], ScenarioResult]:
+    """The results that count, by ``(candidate, scenario id)``."""
+    latest = (
+        select(func.max(ScenarioResult.sequence))
+        .where(ScenarioResult.candidate_policy_version.in_(candidates))
+        .group_by(ScenarioResult.candidate_policy_version, ScenarioResult.scenario_id)
+    )
+    results = session.scalars(select(ScenarioResult).where(ScenarioResult.sequence.in_(latest)))
+    return {(result.candidate_policy_version, result.scenario_id): result for result in results}
