@@ -145,7 +145,7 @@ def test_a_store_may_answer_success_as_it_likes(client, server, tmp_path, status
 
 @every_call
 def test_a_server_that_is_silent_is_a_transport_error(call, hasty, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(transport, "_PUT_TIMEOUT", httpx.Timeout(10.0, read=0.05))
+    monkeypatch.setattr(transport, "_FILE_TIMEOUT", httpx.Timeout(10.0, read=0.05))
     server.on(call.method, call.path, Answer(hold=threading.Event()))
     error = fails(call, hasty, tmp_path)
     assert type(error) is TransportError

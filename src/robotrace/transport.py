@@ -1,6 +1,6 @@
-"""HTTP to a deployment: JSON calls with the contract's headers and errors, and streamed PUTs to signed URLs.
+"""HTTP to a deployment: JSON calls with the contract's headers and errors, files streamed to and from signed URLs.
 
-Shared by the synchronous client and the background uploader. The PUT goes through a bare ``httpx`` transport: an
+Shared by the synchronous client and the background uploader. Signed URLs go through a bare ``httpx`` transport: an
 ``httpx.Client`` logs whole URLs at INFO, signature included, follows its own headers, and could send our key along.
 """
 
@@ -13,8 +13,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -31,12 +31,18 @@ from robotrace.errors import (
     TransportError,
     ValidationError,
 )
+from robotrace.secret_logs import logged, unlogged
 
-__all__ = ["Transport"]
+__all__ = ["Progress", "Transport"]
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes moved so far and the size of the whole, None where it is not known."""
 
 _JSON_TIMEOUT = httpx.Timeout(connect=10.0, read=30.0, write=30.0, pool=10.0)
-_PUT_TIMEOUT = httpx.Timeout(connect=15.0, read=600.0, write=600.0, pool=15.0)
+_FILE_TIMEOUT = httpx.Timeout(connect=15.0, read=600.0, write=600.0, pool=15.0)
 _CHUNK_BYTES = 256 * 1024
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 5
 _RATE_LIMIT_TRIES = 4
 _RATE_LIMIT_WAITS_S = (1.0, 2.0, 4.0)
 _RATE_LIMIT_MAX_WAIT_S = 30.0
@@ -45,7 +51,7 @@ _ERRORS: dict[int, type[APIError]] = {400: ValidationError, 401: AuthError, 404:
 
 
 class Transport:
-    """One connection pool for JSON, one for uploads.
+    """One connection pool for JSON, one for files.
 
     Args:
         target: The deployment and the key.
@@ -69,7 +75,7 @@ class Transport:
         self._sleep = sleep
         self._given = transport
         self._direct = target.direct
-        self._uploads: dict[str | None, httpx.BaseTransport] = {}
+        self._files: dict[str | None, httpx.BaseTransport] = {}
         try:
             self._client = httpx.Client(
                 base_url=target.base_url,
@@ -91,9 +97,9 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
-        for transport in self._uploads.values():
+        for transport in self._files.values():
             transport.close()
-        self._uploads.clear()
+        self._files.clear()
 
     def call(
         self,
@@ -137,10 +143,25 @@ class Transport:
 
         return self._with_rate_limit_retry(attempt) if retry_rate_limit else attempt()
 
-    def put_file(self, url: str, path: Path, content_type: str, *, retry_rate_limit: bool = False) -> int:
+    def put_file(
+        self,
+        url: str,
+        path: Path,
+        content_type: str,
+        *,
+        retry_rate_limit: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
         """Stream a file to a signed URL; returns the number of bytes sent.
 
         Redirects are failures, no key is sent, and the URL appears in no log and no error.
+
+        Args:
+            url: The signed URL.
+            path: The file.
+            content_type: What the URL is signed for.
+            retry_rate_limit: Whether a 429 is tried again (4 tries in all).
+            progress: Called as chunks are handed to the connection; a further try begins at 0 again.
 
         Raises:
             APIError: Any answer that is not 2xx.
@@ -159,14 +180,15 @@ class Transport:
                         "Content-Length": str(before.st_size),
                         "User-Agent": f"robotrace-python/{__version__}",
                     },
-                    content=_read_chunks(path, before.st_size),
-                    extensions={"timeout": _PUT_TIMEOUT.as_dict()},
+                    content=_read_chunks(path, before.st_size, progress),
+                    extensions={"timeout": _FILE_TIMEOUT.as_dict()},
                 )
-                response = self._upload_transport(url).handle_request(request)
-                try:
-                    answer = response.read()
-                finally:
-                    response.close()
+                with unlogged():  # a redirect, which is refused, shows its signed address in its headers
+                    response = self._file_transport(url).handle_request(request)
+                    try:
+                        answer = response.read()
+                    finally:
+                        response.close()
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
                 raise _transport_error(exc, url) from exc
             _raise_for_status(response.status_code, response.headers, answer)
@@ -176,6 +198,91 @@ class Transport:
             return before.st_size
 
         return self._with_rate_limit_retry(attempt) if retry_rate_limit else attempt()
+
+    def get_file(self, path: str, file: BinaryIO, *, progress: Progress | None = None) -> int:
+        """Stream what an artifact route answers into a file; returns the number of bytes written.
+
+        Redirects are followed, 5 at most. The key goes to the deployment's own API and never to where it redirects
+        to, which is signed already and appears in no log and no error.
+
+        Args:
+            path: An absolute path, ``/api/episodes/…/artifact/…``.
+            file: Open for writing; after an error it holds what had come by then.
+            progress: Called after each chunk; the size is None where the answer does not say it.
+
+        Raises:
+            NotFoundError: The slot is empty.
+            APIError: Any other answer that is not 2xx in the end.
+            TransportError: No answer, one that was cut short, or a redirect too many.
+            OSError: The file cannot be written.
+        """
+        response, url = self._open_file(path)
+        try:
+            encoded = response.headers.get("content-encoding", "identity") != "identity"
+            length = response.headers.get("content-length", "")
+            total = int(length) if length.isdecimal() and not encoded else None
+            chunks = response.iter_bytes(_CHUNK_BYTES)
+            written = 0
+            while True:
+                try:
+                    with unlogged():
+                        chunk = next(chunks, None)
+                except httpx.HTTPError as exc:
+                    raise _transport_error(exc, url) from exc
+                if chunk is None:
+                    return written
+                file.write(chunk)
+                written += len(chunk)
+                if progress is not None:
+                    progress(written, total)
+        finally:
+            with unlogged():
+                response.close()
+
+    def _open_file(self, path: str) -> tuple[httpx.Response, str]:
+        """The answer at the end of the redirects, its body still to be read, and where it came from."""
+        # The bytes as they lie in the store; compressed on the way they would be of unknown size.
+        request = self._client.build_request("GET", path, headers={"Accept": "*/*", "Accept-Encoding": "identity"})
+        for redirects in range(_MAX_REDIRECTS + 1):
+            url = str(request.url)
+            try:
+                with unlogged():
+                    if redirects == 0:
+                        response = self._client.send(request, stream=True)
+                    else:
+                        response = self._file_transport(url).handle_request(request)
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
+                raise _transport_error(exc, url) from exc
+            location = response.headers.get("location")
+            if 200 <= response.status_code < 300:
+                return response, url
+            try:
+                if response.status_code not in _REDIRECTS or not location:
+                    with unlogged():
+                        _raise_for_status(response.status_code, response.headers, response.read())
+            except httpx.HTTPError as exc:
+                raise _transport_error(exc, url) from exc
+            finally:
+                with unlogged():
+                    response.close()
+            request = self._redirected(url, location, request.headers)
+        raise TransportError(f"{_host(self.base_url)} redirected more than {_MAX_REDIRECTS} times")
+
+    def _redirected(self, url: str, location: str, headers: httpx.Headers) -> httpx.Request:
+        try:
+            request = httpx.Request(
+                "GET",
+                urljoin(url, location),
+                headers={name: headers[name] for name in ("User-Agent", "Accept", "Accept-Encoding")},
+                extensions={"timeout": _FILE_TIMEOUT.as_dict()},
+            )
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise TransportError(f"{_host(url)} redirected to an address that is none") from exc
+        # Within the API the key is asked for again. A store refuses a signature and a key at once, on this origin too.
+        api = httpx.URL(f"{self.base_url}/api/")
+        if _origin(request.url) == _origin(api) and request.url.path.startswith(api.path):
+            request.headers["Authorization"] = self._client.headers["Authorization"]
+        return request
 
     def _with_rate_limit_retry(self, attempt: Callable[[], Any]) -> Any:
         for number in range(_RATE_LIMIT_TRIES):
@@ -188,7 +295,7 @@ class Transport:
                 self._sleep(_RATE_LIMIT_WAITS_S[number] if asked is None else min(asked, _RATE_LIMIT_MAX_WAIT_S))
         raise AssertionError("unreachable")
 
-    def _upload_transport(self, url: str) -> httpx.BaseTransport:
+    def _file_transport(self, url: str) -> httpx.BaseTransport:
         if self._given is not None:
             return self._given
         parts = urlsplit(url)
@@ -199,22 +306,26 @@ class Transport:
             proxy = proxies.get(parts.scheme) or proxies.get("all")
         if proxy is not None and "://" not in proxy:
             proxy = f"http://{proxy}"
-        if proxy not in self._uploads:
+        if proxy not in self._files:
             made = httpx.HTTPTransport(proxy=None if proxy is None else httpx.Proxy(proxy))
-            if self._uploads.setdefault(proxy, made) is not made:  # another thread was quicker
+            if self._files.setdefault(proxy, made) is not made:  # another thread was quicker
                 made.close()
-        return self._uploads[proxy]
+        return self._files[proxy]
 
 
-def _read_chunks(path: Path, size: int) -> Iterator[bytes]:
+def _read_chunks(path: Path, size: int, progress: Progress | None) -> Iterator[bytes]:
     # Exactly the bytes announced: the HTTP library's own error for more or fewer is none that it declares.
+    sent = 0
     with path.open("rb", buffering=0) as file:
-        while size:
-            chunk = file.read(min(size, _CHUNK_BYTES))
+        while sent < size:
+            chunk = file.read(min(size - sent, _CHUNK_BYTES))
             if not chunk:
                 raise TransportError(f"{path.name} changed while it was sent")
-            size -= len(chunk)
             yield chunk
+            sent += len(chunk)
+            if progress is not None:
+                with logged():
+                    progress(sent, size)
 
 
 def _raise_for_status(status: int, headers: Mapping[str, str], content: bytes) -> None:
@@ -253,10 +364,17 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _transport_error(exc: Exception, url: str) -> TransportError:
-    # Host and cause only: the URL of a PUT carries its signature.
-    try:
-        host = urlsplit(url).netloc.rpartition("@")[2]
-    except ValueError:
-        host = ""
+    # Host and cause only: the URL of a file carries its signature.
     cause = str(exc).partition(os.linesep)[0] or type(exc).__name__
-    return TransportError(f"{host or 'the deployment'} could not be reached: {cause}")
+    return TransportError(f"{_host(url)} could not be reached: {cause}")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "the deployment"
+    except ValueError:
+        return "the deployment"
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port  # httpx leaves a scheme's own port out
