@@ -86,7 +86,9 @@ def login(base_url: str | None, profile: str | None, no_browser: bool, force: bo
 @click.option("--profile", metavar="NAME", help=f"Profile in the credentials file.  [env: {ENV_PROFILE}]")
 @json_option
 def whoami(profile: str | None, as_json: bool) -> None:
-    """Say which deployment and which key are in use, and where each comes from. Asks nobody.
+    """Say which deployment and key are in use.
+
+    And where each comes from. Asks nobody, and never prints the key.
 
     \b
     Example:
@@ -131,7 +133,9 @@ def whoami(profile: str | None, as_json: bool) -> None:
 @deployment_options
 @click.option("--revoke", is_flag=True, help="Have the deployment refuse the key from now on, too.")
 def logout(base_url: str | None, profile: str | None, revoke: bool) -> None:
-    """Forget a profile's key; with --revoke the key stops working everywhere.
+    """Forget a profile's key.
+
+    With --revoke the deployment refuses it from now on, wherever it was copied to.
 
     \b
     Example:

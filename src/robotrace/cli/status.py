@@ -38,8 +38,9 @@ _SPOOL_STATES = ("recording", "waiting", "uploading", "failed")
 @json_option
 @click.option("--check", is_flag=True, help="Exit with 1 when something is wrong.")
 def status(base_url: str | None, profile: str | None, as_json: bool, check: bool) -> None:
-    """Show where this machine's episodes go, whether the deployment answers, and what waits in the spool.
+    """Show where episodes go and what waits.
 
+    Which deployment is configured, whether it answers and takes the key, and what is in this machine's spool.
     Asks the deployment one question; changes nothing.
 
     \b
