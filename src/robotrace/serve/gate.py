@@ -37,11 +37,10 @@ def judge(standings: Sequence[ScenarioStanding], candidate: str) -> Gate:
     """The gate of a candidate: passed when every critical scenario is.
 
     Args:
-        standings: Where the candidate stands on each scenario; listed by severity, otherwise in this order.
+        standings: Where the candidate stands on each scenario; listed in this order.
         candidate: Its policy version, for the texts.
     """
-    ranked = sorted(standings, key=lambda standing: severity_rank(standing.severity))
-    critical = [standing for standing in ranked if standing.severity == "critical"]
+    critical = [standing for standing in standings if standing.severity == "critical"]
     passed = [standing for standing in critical if standing.latest_status == "pass"]
     failed = [standing for standing in critical if standing.latest_status in ("fail", "error")]
     return Gate(
@@ -50,7 +49,7 @@ def judge(standings: Sequence[ScenarioStanding], candidate: str) -> Gate:
         critical_passed=len(passed),
         critical_failed=len(failed),
         critical_pending=len(critical) - len(passed) - len(failed),
-        scenarios=ranked,
+        scenarios=list(standings),
         blockers=[_blocker(standing, candidate) for standing in critical if standing.latest_status != "pass"],
     )
 

@@ -16,7 +16,7 @@ from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
 from robotrace.serve.schemas_evals import ScenarioInfo
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import Services, get_services
-from robotrace.serve.verify import scenario_info, scenario_of
+from robotrace.serve.verify import scenario_infos
 from robotrace.serve.video_index import ensure_video_index
 
 __all__ = [
@@ -103,7 +103,7 @@ def episode_view(services: Services, episode_id: str) -> EpisodeView:
         ]
         video = next((artifact for artifact in artifacts if artifact.kind == "video"), None)
         summary = episode_summary(episode, has_video=video is not None)
-        scenario = scenario_of(session, episode_id)
+        scenario = next(iter(scenario_infos(session, episode_id)), None)
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
     return EpisodeView(
         episode=detail,
@@ -119,7 +119,7 @@ def episode_view(services: Services, episode_id: str) -> EpisodeView:
             frames_url=f"/portal/episodes/{episode_id}/frames.bin",
         ),
         series_url=f"/portal/episodes/{episode_id}/series.bin",
-        scenario=None if scenario is None else scenario_info(scenario),
+        scenario=scenario,
     )
 
 

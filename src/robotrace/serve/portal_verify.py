@@ -16,7 +16,7 @@ from robotrace.serve.same_origin import require_same_origin
 from robotrace.serve.schemas import Utc
 from robotrace.serve.schemas_evals import Gate, PromoteEpisode, ScenarioInfo
 from robotrace.serve.services import Services, get_services
-from robotrace.serve.verify import all_scenarios, gates, promote, scenario_info
+from robotrace.serve.verify import gates, promote, scenario_infos
 
 __all__ = ["CandidateStanding", "VerifyView", "router"]
 
@@ -45,7 +45,7 @@ class VerifyView(BaseModel):
 
 def _verify_view(services: Services, candidate: str) -> VerifyView:
     with services.database.read() as session:
-        scenarios = [scenario_info(scenario) for scenario in all_scenarios(session)]
+        scenarios = scenario_infos(session)
         recent = _recent_candidates(session)
         judged = gates(session, [*([candidate] if candidate else []), *recent])
     return VerifyView(

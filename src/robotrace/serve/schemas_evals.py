@@ -147,10 +147,11 @@ class CheckGate(BaseModel):
 
 
 class ScenarioInfo(BaseModel):
-    """A scenario."""
+    """A scenario; ``baseline_name`` is the name of its episode."""
 
     scenario_id: str
     baseline_episode_id: str
+    baseline_name: str | None
     severity: Severity
     name: str | None
     description: str | None

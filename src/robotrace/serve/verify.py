@@ -13,7 +13,7 @@ from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.eval_summary import is_claimed
 from robotrace.serve.evals import refuse_unknown_candidate_episode, run_or_404
 from robotrace.serve.gate import judge, outcome_status, severity_rank
-from robotrace.serve.models import Scenario, ScenarioResult, utc_now
+from robotrace.serve.models import Episode, Scenario, ScenarioResult, utc_now
 from robotrace.serve.schemas_evals import (
     CheckGate,
     Gate,
@@ -27,7 +27,7 @@ from robotrace.serve.schemas_evals import (
 )
 from robotrace.serve.services import get_services, require_key
 
-__all__ = ["all_scenarios", "gates", "promote", "router", "scenario_info", "scenario_of"]
+__all__ = ["gates", "promote", "router", "scenario_infos"]
 
 router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
 
@@ -121,7 +121,7 @@ def promote(
     """
     episode_or_404(session, episode_id)
     now = utc_now()
-    scenario = scenario_of(session, episode_id)
+    scenario = session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
     if scenario is None:
         scenario = Scenario(
             id=str(uuid.uuid4()), baseline_episode_id=episode_id, severity="warning", created_at=now, updated_at=now
@@ -135,45 +135,42 @@ def promote(
     return scenario
 
 
-def scenario_of(session: Session, episode_id: str) -> Scenario | None:
-    """The scenario that an episode is, None when it is none."""
-    return session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
-
-
-def all_scenarios(session: Session) -> list[Scenario]:
-    """Every scenario: what matters most first, then the oldest."""
-    scenarios = session.scalars(select(Scenario).order_by(Scenario.created_at, Scenario.id))
-    return sorted(scenarios, key=lambda scenario: severity_rank(scenario.severity))
-
-
-def scenario_info(scenario: Scenario) -> ScenarioInfo:
-    """A scenario as answers show it."""
-    return ScenarioInfo.model_validate(
-        {
-            "scenario_id": scenario.id,
-            "baseline_episode_id": scenario.baseline_episode_id,
-            "severity": scenario.severity,
-            "name": scenario.name,
-            "description": scenario.description,
-        }
-    )
+def scenario_infos(session: Session, episode_id: str | None = None) -> list[ScenarioInfo]:
+    """Every scenario, or the one that an episode is: what matters most first, then the oldest."""
+    query = select(Scenario, Episode.name).join(Episode, Episode.id == Scenario.baseline_episode_id)
+    if episode_id is not None:
+        query = query.where(Scenario.baseline_episode_id == episode_id)
+    rows = session.execute(query.order_by(Scenario.created_at, Scenario.id)).all()
+    return [
+        ScenarioInfo.model_validate(
+            {
+                "scenario_id": scenario.id,
+                "baseline_episode_id": scenario.baseline_episode_id,
+                "baseline_name": name,
+                "severity": scenario.severity,
+                "name": scenario.name,
+                "description": scenario.description,
+            }
+        )
+        for scenario, name in sorted(rows, key=lambda row: severity_rank(row[0].severity))
+    ]
 
 
 def gates(session: Session, candidates: Collection[str]) -> dict[str, Gate]:
     """The gate of each candidate."""
-    scenarios, latest = all_scenarios(session), _latest_results(session, candidates)
+    scenarios, latest = scenario_infos(session), _latest_results(session, candidates)
     return {
         candidate: judge(
-            [_standing(scenario, latest.get((candidate, scenario.id))) for scenario in scenarios], candidate
+            [_standing(scenario, latest.get((candidate, scenario.scenario_id))) for scenario in scenarios], candidate
         )
         for candidate in candidates
     }
 
 
-def _standing(scenario: Scenario, result: ScenarioResult | None) -> ScenarioStanding:
+def _standing(scenario: ScenarioInfo, result: ScenarioResult | None) -> ScenarioStanding:
     return ScenarioStanding.model_validate(
         {
-            **scenario_info(scenario).model_dump(),
+            **dict(scenario),
             "latest_status": "pending" if result is None else result.status,
             "claimed": result is not None and _claimed(result),
             "error": None if result is None else result.error,
