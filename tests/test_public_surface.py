@@ -29,6 +29,7 @@ MODULES = [
     "faults",
     "ingest",
     "jsonable",
+    "reading",
     "transport",
     "types",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,9 +25,12 @@ from robotrace.ingest import (
     create_payload,
     finalize_payload,
 )
+from robotrace.reading import download_artifact, get_episode, list_episodes
 
 if TYPE_CHECKING:
     import httpx
+
+    from robotrace.transport import Progress
 
 __all__ = ["Client", "close", "init", "log_episode", "start_episode"]
 
@@ -166,6 +170,7 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         status: EpisodeFinalStatus = "ready",
         failure_time_s: float | None = None,
+        progress: Callable[[ArtifactKind, int, int | None], None] | None = None,
     ) -> Episode:
         """Log a finished episode in one call: open it, upload the files given, finalize it.
 
@@ -189,6 +194,7 @@ class Client:
             metadata: As above.
             status: ``ready`` or ``failed``.
             failure_time_s: Seconds from the start; only with ``failed``.
+            progress: Called while files go up, with the slot, the bytes sent so far and the size.
 
         Raises:
             ConfigurationError: A file is missing or an argument does not fit; nothing was sent.
@@ -217,7 +223,7 @@ class Client:
         )
         try:
             for kind, path in files.items():
-                episode.upload(kind, path)
+                episode.upload(kind, path, progress=None if progress is None else partial(progress, kind))
         except BaseException as exc:
             what = f"upload error: {exc}" if isinstance(exc, Exception) else f"upload interrupted: {type(exc).__name__}"
             reason = {**(metadata or {}), "failure_reason": what}
@@ -225,6 +231,92 @@ class Client:
             raise
         close_finished(episode, status=status, metadata=metadata, **closing)
         return episode
+
+    def list_episodes(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: str | None = None,
+        policy_version: str | None = None,
+        env_version: str | None = None,
+        git_sha: str | None = None,
+        seed: int | None = None,
+        robot: str | None = None,
+        source: str | None = None,
+    ) -> dict[str, Any]:
+        """A page of the deployment's episodes, newest first.
+
+        Args:
+            limit: The most episodes to answer, 1 to 200.
+            cursor: The ``next`` of the page before; None for the newest.
+            status: ``recording``, ``ready``, ``failed`` or ``archived``; None, here and below, lets every value pass.
+            policy_version: What acted.
+            env_version: What it acted in.
+            git_sha: The beginning of the code's commit.
+            seed: The seed of the reset.
+            robot: The robot.
+            source: ``real``, ``sim`` or ``replay``.
+
+        Returns:
+            ``episodes``, each a dict with ``episode_id``, and ``next``, the cursor of the page after it or None.
+
+        Raises:
+            NotFoundError: The deployment does not list episodes; only ours does.
+            APIError: The deployment refused it.
+            TransportError: It could not be reached.
+        """
+        return list_episodes(
+            self._transport,
+            limit=limit,
+            cursor=cursor,
+            status=status,
+            policy_version=policy_version,
+            env_version=env_version,
+            git_sha=git_sha,
+            seed=seed,
+            robot=robot,
+            source=source,
+        )
+
+    def get_episode(self, episode_id: str) -> dict[str, Any]:
+        """An episode as the deployment has it, its ``metadata`` and, on ours, its ``artifacts`` included.
+
+        Raises:
+            ConfigurationError: The id cannot be one; nothing was sent.
+            NotFoundError: There is no such episode.
+            APIError: The deployment refused it.
+            TransportError: It could not be reached.
+        """
+        return get_episode(self._transport, episode_id)
+
+    def download_artifact(
+        self,
+        episode_id: str,
+        kind: ArtifactKind,
+        path: str | os.PathLike[str],
+        *,
+        sha256: str | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Stream the file in a slot of an episode to disk; returns its size in bytes.
+
+        Args:
+            episode_id: The episode.
+            kind: The slot.
+            path: Where it goes: first to ``<path>.part``, so that ``path`` is there whole or not at all. A file of
+                that name is replaced.
+            sha256: What the bytes must hash to, as :meth:`get_episode` tells it for each of ``artifacts``.
+            progress: Called with the bytes so far and the size, None where it is not known.
+
+        Raises:
+            ConfigurationError: The kind is unknown or the id cannot be one; nothing was sent.
+            NotFoundError: The slot is empty, or there is no such episode.
+            APIError: The deployment refused it.
+            TransportError: It could not be reached, or the bytes arrived damaged.
+            OSError: The file cannot be written.
+        """
+        return download_artifact(self._transport, episode_id, kind, path, sha256=sha256, progress=progress)
 
     def _announce(self, episode: Episode) -> None:
         verbose = self._verbose

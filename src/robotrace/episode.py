@@ -24,7 +24,7 @@ from robotrace.ingest import (
 
 if TYPE_CHECKING:
     from robotrace.client import Client
-    from robotrace.transport import Transport
+    from robotrace.transport import Progress, Transport
 
 __all__ = ["Episode", "UploadUrl", "checked_artifact", "close_anyway", "close_finished"]
 
@@ -94,8 +94,13 @@ class Episode:
     _finalized: bool = field(default=False, repr=False, compare=False)
     _uploaded: dict[ArtifactKind, int] = field(default_factory=dict, repr=False, compare=False)
 
-    def upload(self, kind: ArtifactKind, path: str | os.PathLike[str]) -> int:
+    def upload(self, kind: ArtifactKind, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
         """Stream a file into a slot; returns its size in bytes.
+
+        Args:
+            kind: The slot.
+            path: The file.
+            progress: Called with the bytes sent so far and the size; a further try begins at 0 again.
 
         Raises:
             ConfigurationError: The file, its extension or the slot is wrong; nothing was sent.
@@ -108,7 +113,7 @@ class Episode:
         slot = self.upload_urls.get(kind)
         if slot is None:
             raise ConfigurationError(f"slot {kind!r} was not requested; name it in start_episode(artifacts=…)")
-        sent = self._transport().put_file(slot.url, file, CONTENT_TYPES[kind], retry_rate_limit=True)
+        sent = self._transport().put_file(slot.url, file, CONTENT_TYPES[kind], retry_rate_limit=True, progress=progress)
         self._uploaded[kind] = sent  # a second upload replaces the first
         return sent
 
