@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 __all__ = ["child_environment", "one_line", "robotrace"]
 
 
-def robotrace(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def robotrace(
+    *arguments: str, stdin: str = "", cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
         [sys.executable, "-m", "robotrace", *arguments],
         env=child_environment(environment),
+        cwd=cwd,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,

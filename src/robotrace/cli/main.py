@@ -9,10 +9,14 @@ import click
 
 from robotrace._version import __version__
 from robotrace.cli.demo import demo
+from robotrace.cli.episodes import episodes
+from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
+from robotrace.cli.replay import replay
 from robotrace.cli.serve import serve
 from robotrace.cli.status import status
+from robotrace.cli.verify import verify
 from robotrace.errors import RobotraceError
 
 __all__ = ["main"]
@@ -25,7 +29,10 @@ def version() -> None:
 
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Deployment": (serve, demo, login, whoami, logout, status, version),
+    "Record": (log, demo),
+    "Look": (episodes,),
+    "Verify": (replay, verify),
+    "Deployment": (serve, login, whoami, logout, status, version),
 }
 
 
@@ -54,7 +61,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 when fine, 1 when something failed (one line on stderr), 2 on wrong usage."""
-    # A name that the terminal's encoding has no letter for must not end a listing half way.
+    # A name that the encoding has no letter for must not end a listing half way; of ASCII click takes care.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:

@@ -1,0 +1,209 @@
+"""``robotrace replay``: a candidate policy on recorded observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robotrace.cli.options import (
+    CALLABLE,
+    EPISODE,
+    CommandGroup,
+    ManyValues,
+    ManyValuesCommand,
+    deployment_options,
+    import_callable,
+    json_option,
+    open_client,
+    page_url,
+)
+from robotrace.cli.output import ABSENT, Column, clean, number, only_json_on_stdout, print_json, print_table, yes_no
+
+if TYPE_CHECKING:
+    from robotrace.evals import EvalResult
+
+__all__ = ["replay"]
+
+_METRICS = ("success_rate", "reward_mean", "collision_rate", "time_to_goal_s", "ood_action_share")
+_COLUMNS = (
+    Column("METRIC"),
+    Column("BASELINE", right=True),
+    Column("CANDIDATE", right=True),
+    Column("DELTA", right=True),
+    Column("IS"),
+    Column("PAIRS", right=True),
+)
+
+
+@click.group(cls=CommandGroup)
+def replay() -> None:
+    """Try a candidate policy on recorded episodes."""
+
+
+def _episode_ids(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> list[str]:
+    texts = (text for value in values for text in _expanded(value, ctx, option))
+    # An id given twice counts once.
+    ids = list(dict.fromkeys(EPISODE.convert(text, option, ctx) for text in texts))
+    if not ids:
+        raise click.BadParameter("no episode is named", ctx, option)
+    return ids
+
+
+def _expanded(value: str, ctx: click.Context, option: click.Parameter) -> Iterator[str]:
+    if not value.startswith("@"):
+        yield value
+        return
+    try:
+        with click.open_file(value[1:], encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as exc:
+        reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
+        raise click.BadParameter(f"{value[1:]} cannot be read: {reason}", ctx, option) from exc
+    for line in lines:
+        text = line.partition("#")[0].strip()
+        if text:
+            yield text
+
+
+@replay.command(cls=ManyValuesCommand)
+@click.option("--policy", type=CALLABLE, required=True, help="What maps an observation to an action.")
+@click.option("--candidate-version", metavar="V", required=True, help="The policy version that this is.")
+@click.option(
+    "--baseline-episodes",
+    cls=ManyValues,
+    metavar="ID…|@FILE",
+    required=True,
+    callback=_episode_ids,
+    help="The episodes to replay: ids or addresses of their pages, or @FILE with one a line and # comments "
+    "(@- is standard input).  [repeatable]",
+)
+@click.option("--baseline-version", metavar="V", help="The policy version they were recorded with.")
+@click.option("--name", metavar="TEXT", help="What to call the eval run.")
+@click.option("--dry-run", is_flag=True, help="Replay, and store nothing.")
+@deployment_options
+@json_option
+def run(
+    base_url: str | None,
+    profile: str | None,
+    as_json: bool,
+    policy: str,
+    candidate_version: str,
+    baseline_episodes: list[str],
+    baseline_version: str | None,
+    name: str | None,
+    dry_run: bool,
+) -> None:
+    """Replay recorded observations through a policy, and compare what it does with what was done.
+
+    MODULE:FN is called with the observation of each step, a dict of arrays, and returns a dict of arrays. The working
+    directory is importable. Exit code 1: a replay failed, or the deployment recommends to hold the candidate.
+
+    \b
+    Example:
+      robotrace replay run --policy my_policy:act --candidate-version act-v8 --baseline-episodes ID1 ID2
+      robotrace replay run --policy my_policy:act --candidate-version act-v8 --baseline-episodes @golden.txt --json
+    """
+    from robotrace import evals
+
+    with only_json_on_stdout(as_json):
+        act = import_callable(policy)
+        with open_client(base_url, profile) as client:
+            if dry_run:
+                campaign = evals.EvalRun(
+                    id="dry-run",
+                    candidate_policy_version=candidate_version,
+                    baseline_policy_version=baseline_version,
+                    baseline_episode_ids=baseline_episodes,
+                    name=name,
+                    _client=client,
+                )
+            else:
+                campaign = evals.create_run(
+                    candidate_policy_version=candidate_version,
+                    baseline_episode_ids=baseline_episodes,
+                    baseline_policy_version=baseline_version,
+                    name=name,
+                    client=client,
+                )
+            results = evals.run_against(
+                campaign, policy_callable=act, on_episode=_Progress(len(baseline_episodes)), dry_run=dry_run
+            )
+            answer = {} if dry_run else evals.complete_run(campaign)
+            url = None if dry_run else page_url(client, "evals", campaign.id)
+    summary = answer.get("summary")
+    summary = summary if isinstance(summary, dict) else None
+    if as_json:
+        print_json(
+            {
+                "eval_run_id": None if dry_run else campaign.id,
+                "status": campaign.status,
+                "candidate_policy_version": candidate_version,
+                "baseline_policy_version": baseline_version,
+                "results": [asdict(result) for result in results],
+                "summary": summary,
+                "url": url,
+            }
+        )
+    else:
+        _print_summary(summary, results, url)
+    held = not dry_run and (summary or {}).get("recommend") != "ship"
+    if held or any(result.status != "complete" for result in results):
+        click.get_current_context().exit(1)
+
+
+class _Progress:
+    """A line for each replay that has ended."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+
+    def __call__(self, result: EvalResult) -> None:
+        self._done += 1
+        click.echo(f"[{self._done}/{self._total}] {result.baseline_episode_id}  {clean(_outline(result))}")
+
+
+def _outline(result: EvalResult) -> str:
+    if result.status != "complete":
+        return f"{result.status}: {result.error or 'no reason was given'}"
+    metrics = result.metrics
+    claimed = " (claimed)" if metrics.get("outcome_candidate") == "claimed" else ""
+    return (
+        f"{result.status}  success {yes_no(metrics.get('success_candidate'))}{claimed}"
+        f"  action distance {number(metrics.get('action_l2_distance'))}"
+        f"  out of distribution {number(metrics.get('ood_action_share'))}"
+        f"  steps {number(metrics.get('step_count'))}"
+    )
+
+
+def _print_summary(summary: Mapping[str, Any] | None, results: Sequence[EvalResult], url: str | None) -> None:
+    failed = sum(result.status != "complete" for result in results)
+    click.echo(f"\n{len(results) - failed} of {len(results)} replays complete, {failed} failed")
+    if url is None:
+        click.echo("dry run: nothing was stored")
+        return
+    if summary is None:
+        click.echo("the deployment gave no summary")
+    else:
+        click.echo()
+        print_table(_COLUMNS, [_row(name, summary[name]) for name in _METRICS if isinstance(summary.get(name), dict)])
+        click.echo()
+        if summary.get("claimed"):
+            click.echo(f"{summary['claimed']} of the candidate's outcomes are claimed by the policy itself")
+        click.echo(f"recommendation: {clean(str(summary.get('recommend') or ABSENT))}")
+        for reason in summary.get("reasons") or ():
+            click.echo(f"- {clean(str(reason))}")
+    click.echo(url)
+
+
+def _row(name: str, metric: Mapping[str, Any]) -> list[str]:
+    better = metric.get("delta_is_better")
+    return [
+        name,
+        *(number(metric.get(key)) for key in ("baseline", "candidate", "delta")),
+        ("better" if better else "worse") if isinstance(better, bool) else ABSENT,
+        number(metric.get("pairs")),
+    ]
