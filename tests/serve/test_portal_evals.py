@@ -1,0 +1,173 @@
+"""The pages of the eval runs over HTTP, as they are before any script runs."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import httpx
+import pytest
+
+from robotrace.serve import portal_evals
+from robotrace.serve.server import Deployment
+from robotrace.serve.settings import Settings
+
+EVALS = "/portal/evals"
+
+
+@pytest.fixture
+def web(deployment):
+    """Without a key, as a browser comes."""
+    with httpx.Client(base_url=deployment.base_url, trust_env=False) as client:
+        yield client
+
+
+def create(api, baselines=("a",), candidate="v2", **body):
+    content = {"candidate_policy_version": candidate, "baseline_episode_ids": list(baselines)} | body
+    return api.http.post("/api/ingest/eval-run", json=content).json()["eval_run_id"]
+
+
+def push(api, run, baseline="a", status="complete", metrics=None, **body):
+    content = {"baseline_episode_id": baseline, "status": status, "metrics": metrics or {}} | body
+    answer = api.http.post(f"/api/ingest/eval-run/{run}/result", json=content)
+    assert answer.status_code == 200, answer.text
+
+
+def finalize(api, run, status="completed"):
+    assert api.http.post(f"/api/ingest/eval-run/{run}/finalize", json={"status": status}).status_code == 200
+
+
+def text_of(page):
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def row_of(page, attribute):
+    return text_of(re.search(rf"<tr[^>]*{re.escape(attribute)}[^>]*>(.*?)</tr>", page, re.DOTALL).group(1))
+
+
+def test_the_empty_page_tells_what_to_run(tmp_path):
+    with Deployment(Settings(tmp_path / "data", port=0)) as empty:
+        page = httpx.get(empty.base_url + EVALS, trust_env=False).text
+    assert "robotrace replay run --policy" in unescape(page)
+
+
+def test_the_list_is_newest_first_and_pages_by_keyset(web, api, monkeypatch):
+    monkeypatch.setattr(portal_evals, "_PAGE_SIZE", 2)
+    made = [create(api, name=f"run {number}") for number in range(5)]
+    first = web.get(EVALS)
+    shown = re.findall(r'data-eval-run-id="([^"]+)"', first.text)
+    assert shown == [made[4], made[3]]
+    create(api, name="meanwhile")
+    following = unescape(re.search(r'id="pager-next"[^>]*href="([^"]+)"', first.text).group(1))
+    second = web.get(following)
+    assert re.findall(r'data-eval-run-id="([^"]+)"', second.text) == [made[2], made[1]]
+    assert 'id="pager-newest"' in second.text
+    pages = web.get(f"{EVALS}.json", params={"limit": 2}).json()
+    assert len(pages["runs"]) == 2
+    assert web.get(f"{EVALS}.json", params={"limit": 2, "cursor": pages["next"]}).json()["runs"]
+
+
+def test_a_broken_cursor_leads_to_the_newest_page_and_is_400_as_data(web):
+    answer = web.get(EVALS, params={"cursor": "WyIyMDI"})
+    assert (answer.status_code, answer.headers["location"]) == (307, EVALS)
+    assert web.get(f"{EVALS}.json", params={"cursor": "WyIyMDI"}).status_code == 400
+
+
+def test_the_list_shows_how_a_run_stands(web, api):
+    run = create(api, ["a", "b"], name="nightly", baseline_policy_version="v1")
+    assert web.get(f"{EVALS}.json").json()["runs"][0]["summary"] is None
+    push(api, run, "a", metrics={"success_baseline": True, "success_candidate": False})
+    push(api, run, "b", "failed", error="gone")
+    finalize(api, run)
+    shown = row_of(web.get(EVALS).text, run)
+    assert "completed nightly v2 v1 1 of 2, 1 failed 100.0% → 0.0% ▼ worse hold" in shown
+
+
+def test_the_page_of_a_run_shows_metrics_recommendation_and_reasons(web, api):
+    run = create(api)
+    metrics = {
+        "success_baseline": True,
+        "success_candidate": True,
+        "reward_total_baseline": 2.0,
+        "reward_total_candidate": 1.5,
+        "time_to_goal_s_baseline": 4.0,
+        "time_to_goal_s_candidate": 3.0,
+        "outcome_candidate": "claimed",
+    }
+    push(api, run, metrics=metrics)
+    finalize(api, run)
+    page = web.get(f"{EVALS}/{run}").text
+    assert row_of(page, 'data-metric="success_rate"') == "Success rate 100.0% 100.0% ±0.0 points = same 1"
+    assert row_of(page, 'data-metric="reward_mean"') == "Mean return 2 1.5 −0.5 ▼ worse 1"
+    assert row_of(page, 'data-metric="time_to_goal_s"') == "Time to goal 4 s 3 s −1 s ▲ better 1"
+    assert row_of(page, 'data-metric="collision_rate"') == "Collision rate unknown unknown – nothing to compare 0"
+    recommendation = text_of(page[page.index('id="recommendation"') :])
+    assert "Recommendation: ship" in recommendation
+    assert "1 of 1 outcomes of the candidate are the policy's own word" in recommendation
+    push(api, run, "a", "failed")
+    assert "Recommendation: hold The replay of 1 of 1 baselines failed." in text_of(web.get(f"{EVALS}/{run}").text)
+
+
+def test_a_run_that_is_not_finalized_recommends_nothing(web, api):
+    run = create(api, ["a", "b"])
+    push(api, run, "a", metrics={"success_baseline": True, "success_candidate": True})
+    page = web.get(f"{EVALS}/{run}").text
+    assert "Not finalized yet: 1 of 2 baselines have a result." in text_of(page)
+    assert "Recommendation" not in page
+    detail = web.get(f"{EVALS}/{run}.json").json()["run"]
+    assert detail["summary"] is None
+    assert detail["so_far"]["success_rate"]["pairs"] == 1
+
+
+def test_baselines_link_to_both_episodes_and_one_that_is_not_there_says_so(web, api):
+    baseline, replay = api.record(name="bin picking"), api.record(source="replay")
+    run = create(api, [baseline, "gone"])
+    push(api, run, baseline, metrics={"success_baseline": True}, candidate_episode_id=replay)
+    push(api, run, "gone", "failed", error="baseline episode gone: not found")
+    page = web.get(f"{EVALS}/{run}").text
+    assert f'href="/portal/episodes/{baseline}"' in page
+    assert f'href="/portal/episodes/{replay}"' in page
+    assert row_of(page, f'data-baseline-id="{baseline}"').startswith("complete bin picking success → unknown")
+    missing = row_of(page, 'data-baseline-id="gone"')
+    assert missing == "failed gone not found baseline episode gone: not found"
+    assert 'href="/portal/episodes/gone"' not in page
+    results = web.get(f"{EVALS}/{run}.json").json()["results"]
+    assert [result["baseline_exists"] for result in results] == [True, False]
+    assert results[0]["metrics"] == {"success_baseline": True}
+
+
+def test_metrics_of_any_kind_are_shown_without_falling_over(web, api):
+    odd = {"reward_total_candidate": 10**400, "collision_count_candidate": "three", "action_l2_distance": [1]}
+    run = create(api)
+    push(api, run, metrics={**odd, "ood_action_share": True, "success_candidate": "yes"})
+    assert web.get(f"{EVALS}/{run}").status_code == 200
+
+
+def test_many_baselines_come_in_pages(web, api, monkeypatch):
+    monkeypatch.setattr(portal_evals, "_RESULTS_PAGE_SIZE", 2)
+    run = create(api, ["a", "b", "c"])
+    first = web.get(f"{EVALS}/{run}").text
+    assert re.findall(r'data-baseline-id="([^"]+)"', first) == ["a", "b"]
+    following = unescape(re.search(r'id="pager-next"[^>]*href="([^"#]+)', first).group(1))
+    assert re.findall(r'data-baseline-id="([^"]+)"', web.get(following).text) == ["c"]
+    assert web.get(f"{EVALS}/{run}.json").json()["next"] == 1
+
+
+def test_an_unknown_run_is_a_page_of_its_own(web):
+    answer = web.get(f"{EVALS}/<b>nope")
+    assert answer.status_code == 404
+    assert "No such eval run" in answer.text
+    assert "&lt;b&gt;nope" in answer.text
+    assert web.get(f"{EVALS}/nope.json").status_code == 404
+
+
+def test_markup_in_anything_a_client_sends_is_text_and_nothing_is_inline(web, api):
+    evil = '"><script>alert(1)</script>'
+    run = create(api, [evil], candidate=evil, name=evil, baseline_policy_version=evil, metadata={evil: evil})
+    push(api, run, evil, "failed", metrics={evil: evil}, error=evil)
+    finalize(api, run)
+    for path in (EVALS, f"{EVALS}/{run}"):
+        answer = web.get(path)
+        assert evil not in answer.text
+        assert unescape(answer.text).count(evil) > 0
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", answer.text)
