@@ -69,4 +69,21 @@ CALLS = [
         {"episode_id": EPISODE_ID, "status": "ready", "updated_at": "2030-01-01T00:00:00Z"},
         requests=2,
     ),
+    Call("get_episode", "GET", EPISODE, lambda client, _: client.get_episode(EPISODE_ID), {"episode_id": EPISODE_ID}),
+    Call(
+        "list_episodes",
+        "GET",
+        "/api/episodes",
+        lambda client, _: client.list_episodes(policy_version="p1"),
+        {"episodes": [], "next": None},
+    ),
+    Call(
+        "download_artifact",
+        "GET",
+        f"{EPISODE}/artifact/video",
+        lambda client, folder: client.download_artifact(EPISODE_ID, "video", folder / "video.mp4"),
+        {},
+        json=False,
+        follows_redirects=True,
+    ),
 ]
