@@ -187,7 +187,9 @@ def transfer_bars() -> Iterator[Callable[[str, int, int | None], None]]:
             bar = click.progressbar(length=total, label=f"{label} ({size(total)})", file=sys.stderr)
             bar.__enter__()
         if bar is not None:
-            bar.update(done - bar.pos)  # less than before, when a file is sent again
+            if done < bar.pos:  # the file is sent again
+                bar.pos, bar.finished = 0, False
+            bar.update(done - bar.pos)
 
     def close() -> None:
         nonlocal bar
