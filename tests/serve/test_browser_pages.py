@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -84,6 +85,43 @@ def test_an_episode_without_files_is_a_quiet_page(tab: Tab, deployment: Deployme
     tab.open(f"{EPISODES}/{publish(deployment, finalize={'status': 'ready'})}")
     assert tab.page.locator("#workspace").count() == 0
     assert "metadata only" in tab.page.locator("#downloads").text_content()
+    assert _fits(tab)
+
+
+def test_promoting_an_episode_and_looking_at_its_gate(tab: Tab, deployment: Deployment) -> None:
+    """A real browser's own headers pass the same-origin check; the words fit on every page."""
+    episode = publish(deployment, create={"name": "pick the blue cube"}, finalize={"status": "ready"})
+    tab.open(f"{EPISODES}/{episode}")
+    page = tab.page
+    page.get_by_label("Severity").select_option("critical")
+    page.get_by_role("button", name="Promote to scenario").click()
+    page.wait_for_url(f"**{EPISODES}/{episode}#scenario")
+    assert "is a scenario: critical" in page.locator("#scenario").text_content()
+    assert _fits(tab)
+    page.get_by_role("link", name="All scenarios").click()
+    page.get_by_placeholder("Candidate version").fill("a-candidate-version-of-some-length/with-a-slash")
+    page.get_by_role("button", name="Show gate").click()
+    page.locator("#blockers").wait_for()
+    assert (
+        "no result of a-candidate-version-of-some-length/with-a-slash yet" in page.locator("#blockers").text_content()
+    )
+    assert _fits(tab)
+
+
+def test_an_eval_run_with_long_texts_fits_on_every_screen(tab: Tab, deployment: Deployment) -> None:
+    long = "x" * 200
+    with httpx.Client(
+        base_url=deployment.base_url, headers={"Authorization": f"Bearer {deployment.internal_key}"}, trust_env=False
+    ) as client:
+        body = {"candidate_policy_version": long, "baseline_episode_ids": [long], "name": long}
+        run = client.post("/api/ingest/eval-run", json=body).json()["eval_run_id"]
+        result = {"baseline_episode_id": long, "status": "failed", "metrics": {}, "error": long * 3}
+        client.post(f"/api/ingest/eval-run/{run}/result", json=result).raise_for_status()
+        client.post(f"/api/ingest/eval-run/{run}/finalize", json={"status": "completed"}).raise_for_status()
+    tab.open("/portal/evals")
+    assert _fits(tab)
+    tab.page.locator(f"[data-eval-run-id='{run}'] a").click()
+    tab.page.locator("#recommendation").wait_for()
     assert _fits(tab)
 
 

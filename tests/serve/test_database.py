@@ -3,16 +3,20 @@
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from robotrace.errors import ConfigurationError
+from robotrace.serve import database as database_module
 from robotrace.serve.database import Database
-from robotrace.serve.models import ApiKey, Base, utc_now
+from robotrace.serve.models import ApiKey, Base, EvalRun, Scenario, ScenarioResult, utc_now
 from robotrace.serve.settings import Settings
 
 WRITERS = 8
@@ -26,6 +30,21 @@ def fresh(tmp_path):
     database.close()
 
 
+def migrate(connection, revision):
+    """To a version of the schema, up or down."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    current = MigrationContext.configure(connection).get_current_revision()
+    move = command.downgrade if revision < (current or "") else command.upgrade
+    move(config, revision)
+    connection.commit()
+
+
+def tables(connection):
+    return set(inspect(connection).get_table_names())
+
+
 def key(public):
     return ApiKey(public=public, secret_sha256="0" * 64, name="x", internal=False, created_at=utc_now())
 
@@ -35,6 +54,48 @@ def test_the_migrations_make_exactly_the_schema_of_the_models(fresh):
     with fresh.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_tables_of_evals_come_and_go_without_touching_what_was_there(fresh):
+    """Up from the first version with an episode in it, filled, down, and up again."""
+    with fresh.connect() as connection:
+        migrate(connection, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO episodes (id, status, source, metadata, requested_uploads, created_at, updated_at)"
+            " VALUES ('kept', 'ready', 'sim', '{\"a\": 1}', '[]', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+        )
+        connection.commit()
+        migrate(connection, "0002")
+    with fresh.write() as session:
+        now = utc_now()
+        session.add_all(
+            [
+                EvalRun(
+                    id="run", status="pending", candidate_policy_version="v2", meta={}, created_at=now, updated_at=now
+                ),
+                Scenario(id="scene", baseline_episode_id="kept", severity="critical", created_at=now, updated_at=now),
+            ]
+        )
+        session.flush()
+        session.add(
+            ScenarioResult(
+                id="result",
+                scenario_id="scene",
+                candidate_policy_version="v2",
+                status="pass",
+                metrics={},
+                eval_run_id="run",
+                created_at=now,
+                updated_at=now,
+            )
+        )
+    with fresh.connect() as connection:
+        migrate(connection, "0001")
+        assert tables(connection) == {"alembic_version", "api_keys", "artifacts", "episodes", "video_indexes"}
+        migrate(connection, "head")
+        (episode,) = connection.exec_driver_sql("SELECT id, metadata FROM episodes").all()
+        assert tuple(episode) == ("kept", '{"a": 1}')
+        assert connection.exec_driver_sql("SELECT count(*) FROM scenarios").scalar() == 0
 
 
 def test_migrating_again_changes_nothing(fresh):
