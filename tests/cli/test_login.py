@@ -265,6 +265,15 @@ def test_a_login_to_another_deployment_is_not_taken_for_done() -> None:
 def test_nobody_there_is_one_clear_line() -> None:
     line = one_line(robotrace("login", "--base-url", "http://127.0.0.1:9"))
     assert "127.0.0.1:9 could not be reached" in line
+    assert "robotrace serve" not in line  # of no help for an address that was given
+
+
+def test_without_any_address_a_deployment_here_is_tried_and_the_ways_out_are_named() -> None:
+    # Whatever listens on that port of this machine is none of the test's business: a proxy that is not there.
+    line = one_line(robotrace("login", HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9"))
+    assert "127.0.0.1:8321 could not be reached" in line
+    assert "robotrace serve" in line
+    assert "--base-url" in line
 
 
 @pytest.mark.parametrize("arguments", [("--base-url", "127.0.0.1:9"), ("--profile", ""), ("--profile", " ")])

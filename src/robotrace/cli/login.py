@@ -31,7 +31,7 @@ from robotrace.config import (
     target_settings,
 )
 from robotrace.credentials import delete_profile, read_profiles, write_profile
-from robotrace.errors import AuthError, ConfigurationError, RobotraceError
+from robotrace.errors import AuthError, ConfigurationError, RobotraceError, TransportError
 
 __all__ = ["key_prefix", "login", "logout", "whoami"]
 
@@ -63,7 +63,13 @@ def login(base_url: str | None, profile: str | None, no_browser: bool, force: bo
     if _text(stored.get("api_key")) and not force:
         _already(name, stored, url if asked == "argument" else None)
         return
-    approval = _run(url, no_browser=no_browser)
+    try:
+        approval = _run(url, no_browser=no_browser)
+    except TransportError as exc:
+        if asked is not None:
+            raise
+        hint = "`robotrace serve` starts a deployment here, --base-url names another"
+        raise TransportError(f"{exc}; {hint}") from exc
     kept, remark = _agreed_url(url, approval.base_url)
     write_profile(
         path,
