@@ -89,7 +89,7 @@ def login(base_url: str | None, profile: str | None, no_browser: bool, force: bo
 
 
 @click.command()
-@click.option("--profile", metavar="NAME", help=f"Profile in the credentials file.  [env: {ENV_PROFILE}]")
+@click.option("--profile", metavar="NAME", help=f"Profile in the credentials file.  [env var: {ENV_PROFILE}]")
 @json_option
 def whoami(profile: str | None, as_json: bool) -> None:
     """Say which deployment and key are in use.
