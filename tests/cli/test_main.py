@@ -103,11 +103,37 @@ def test_the_documented_options_are_the_options(name):
     assert long_options(" ".join(rows)) == options
 
 
+# --- start
+
+
+def test_a_start_loads_nothing_heavy():
+    code = "import sys, robotrace.cli; print([m for m in ('httpx', 'numpy', 'av', 'fastapi') if m in sys.modules])"
+    environment = child_environment({})
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("robotrace ep", "episodes"), ("robotrace episodes download --k", "--kind")]
+)
+def test_a_shell_completes_commands_and_options(words, completed):
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    result = robotrace(_ROBOTRACE_COMPLETE="bash_complete", **variables)
+    assert f"plain,{completed}" in result.stdout
+
+
 # --- ends
 
 
 @pytest.mark.parametrize(
-    "arguments", [("no-such-command",), ("episodes", "nothing"), ("episodes", "list", "--lmit", "1")]
+    "arguments",
+    [
+        ("no-such-command",),
+        ("episodes", "nothing"),
+        ("episodes", "list", "--lmit", "1"),
+        ("episodes", "list", "--status", "fialed"),
+        ("episodes", "show"),
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments):
     result = robotrace(*arguments)

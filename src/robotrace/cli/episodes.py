@@ -26,13 +26,14 @@ from robotrace.cli.output import (
     yes_no,
 )
 from robotrace.errors import ConfigurationError, NotFoundError, RobotraceError
-from robotrace.ingest import ArtifactKind
+from robotrace.ingest import ArtifactKind, EpisodeSource
 
 if TYPE_CHECKING:
     from robotrace.client import Client
 
 __all__ = ["episodes"]
 
+_STATUSES = ("recording", "ready", "failed", "archived")
 _KINDS: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
 _PAGE_SIZE = 200  # the most that one answer holds
 _COLUMNS = (
@@ -59,13 +60,13 @@ def episodes() -> None:
 
 
 @episodes.command("list")
-@click.option("--status", metavar="TEXT", help="recording, ready, failed or archived.")
+@click.option("--status", type=click.Choice(_STATUSES), help="How it ended.")
 @click.option("--policy-version", metavar="TEXT", help="What acted.")
 @click.option("--env-version", metavar="TEXT", help="What it acted in.")
 @click.option("--git-sha", metavar="TEXT", help="The beginning of the code's commit.")
 @click.option("--seed", type=int, help="The seed of the episode's reset.")
 @click.option("--robot", metavar="TEXT", help="The robot.")
-@click.option("--source", metavar="TEXT", help="real, sim or replay.")
+@click.option("--source", type=click.Choice(get_args(EpisodeSource)), help="Where it was recorded.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most to list.")
 @click.option("--all", "everything", is_flag=True, help="List all of them, whatever --limit says.")
 @deployment_options
@@ -250,10 +251,10 @@ def _facts(episode: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rate", number(episode.get("fps"), " fps")),
         ("failed at", number(episode.get("failure_time_s"), " s")),
         ("failure", _text(metadata.get("failure_reason"))),
-        ("success", yes_no(outcome["success"])),
-        ("reward", number(outcome["reward_total"])),
-        ("collisions", number(outcome["collision_count"])),
-        ("time to goal", number(outcome["time_to_goal_s"], " s")),
+        ("success", yes_no(outcome.get("success"))),
+        ("reward", number(outcome.get("reward_total"))),
+        ("collisions", number(outcome.get("collision_count"))),
+        ("time to goal", number(outcome.get("time_to_goal_s"), " s")),
         *((str(item.get("kind")), _described(item)) for item in artifacts or ()),
     ]
 

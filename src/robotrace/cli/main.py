@@ -65,14 +65,17 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
-        result = cli.main(standalone_mode=False)
+        # By name: as `python -m robotrace` the help and the variable of shell completion are the same.
+        result = cli.main(prog_name="robotrace", standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
     except click.Abort:  # Ctrl-C, or the end of the input at a question
         _fail("interrupted")
-    except (RobotraceError, OSError) as exc:
+    except RobotraceError as exc:
         _fail(str(exc))
+    except OSError as exc:
+        _fail(": ".join(str(part) for part in (exc.filename, exc.strerror or exc) if part is not None))
     # What ctx.exit() was called with; a command itself returns nothing.
     sys.exit(result if isinstance(result, int) else 0)
 
