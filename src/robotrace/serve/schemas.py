@@ -53,8 +53,8 @@ Count = Annotated[int, Field(strict=True, ge=0, le=_INT64_MAX)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 Version = Annotated[str, Field(max_length=200)]
-# JavaScript has no 64-bit integers.
-BrowserInt = Annotated[int, PlainSerializer(str, return_type=str)]
+# JavaScript has no 64-bit integers. Not ``str`` itself: pydantic 2.7 wants a signature, which a type has none of.
+BrowserInt = Annotated[int, PlainSerializer(lambda value: str(value), return_type=str)]
 
 
 class Otel(BaseModel):
