@@ -26,12 +26,19 @@ MODULES = [
     "credentials",
     "episode",
     "errors",
+    "eval_baseline",
+    "eval_metrics",
+    "eval_replay",
+    "eval_rows",
+    "evals",
     "faults",
     "ingest",
     "jsonable",
     "reading",
+    "secret_logs",
     "transport",
     "types",
+    "verify",
 ]
 REQUIRED = inspect.Parameter.empty
 
@@ -95,7 +102,7 @@ def test_all_agrees_with_what_is_there():
         for name, value in vars(robotrace).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    assert sorted(robotrace.__all__) == sorted(public | {"__version__"})
+    assert sorted(robotrace.__all__) == sorted(public | {"__version__", "evals", "types", "verify"})
     assert len(set(robotrace.__all__)) == len(robotrace.__all__)
 
 
@@ -146,9 +153,12 @@ def test_the_names_of_the_contract_are_there():
         "ValidationError",
         "__version__",
         "close",
+        "evals",
         "init",
         "log_episode",
         "start_episode",
+        "types",
+        "verify",
     }
     assert (robotrace.ENV_API_KEY, robotrace.ENV_BASE_URL) == ("ROBOTRACE_API_KEY", "ROBOTRACE_BASE_URL")
     assert typing.get_args(robotrace.ArtifactKind) == ("video", "sensors", "actions")

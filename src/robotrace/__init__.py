@@ -4,6 +4,7 @@ The unit is the episode: video, sensors and actions on one clock, tagged with th
 reproducible (``policy_version``, ``env_version``, ``git_sha``, ``seed``).
 """
 
+from robotrace import evals, types, verify
 from robotrace._version import __version__
 from robotrace.client import Client, close, init, log_episode, start_episode
 from robotrace.config import ENV_API_KEY, ENV_BASE_URL
@@ -50,7 +51,10 @@ __all__ = [
     "ValidationError",
     "__version__",
     "close",
+    "evals",
     "init",
     "log_episode",
     "start_episode",
+    "types",
+    "verify",
 ]

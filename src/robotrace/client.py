@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from robotrace.transport import Progress
 
-__all__ = ["Client", "close", "init", "log_episode", "start_episode"]
+__all__ = ["Client", "close", "default_client", "init", "log_episode", "start_episode"]
 
 
 class Client:
@@ -361,7 +361,12 @@ def close() -> None:
         client.close()
 
 
-def _default_client() -> Client:
+def default_client() -> Client:
+    """The client of the calls that are given none, made when it is first asked for.
+
+    Raises:
+        ConfigurationError: No API key or no base URL was found.
+    """
     client = _defaults.get(os.getpid())
     if client is None:
         made = Client(**_default_options)
@@ -386,7 +391,7 @@ def start_episode(
 ) -> Episode:
     """:meth:`Client.start_episode` on the default client."""
     given = locals()
-    return _default_client().start_episode(**given)
+    return default_client().start_episode(**given)
 
 
 def log_episode(
@@ -409,7 +414,7 @@ def log_episode(
 ) -> Episode:
     """:meth:`Client.log_episode` on the default client."""
     given = locals()
-    return _default_client().log_episode(**given)
+    return default_client().log_episode(**given)
 
 
 def _episode_from(answer: Mapping[str, Any], client: Client) -> Episode:

@@ -22,6 +22,7 @@ __all__ = [
     "EpisodeSource",
     "checked_choice",
     "checked_text",
+    "checked_version",
     "create_episode",
     "create_payload",
     "finalize_episode",
@@ -82,6 +83,17 @@ def checked_text(name: str, value: object, longest: int | None = None) -> None:
         raise ConfigurationError(f"{name} must be text, got {value!r}")
     if longest is not None and len(value) > longest:
         raise ConfigurationError(f"{name} may have {longest} characters, this one has {len(value)}")
+
+
+def checked_version(version: object) -> None:
+    """Refuse a candidate's policy version that is no text or empty.
+
+    Raises:
+        ConfigurationError: Says so.
+    """
+    checked_text("candidate_policy_version", version)
+    if not isinstance(version, str) or not version.strip():
+        raise ConfigurationError("candidate_policy_version is needed, and may not be empty")
 
 
 def create_payload(

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -27,6 +27,7 @@ from robotrace.errors import (
     ConflictError,
     NotFoundError,
     RateLimitError,
+    RobotraceError,
     ServerError,
     TransportError,
     ValidationError,
@@ -41,11 +42,13 @@ Progress = Callable[[int, int | None], None]
 _JSON_TIMEOUT = httpx.Timeout(connect=10.0, read=30.0, write=30.0, pool=10.0)
 _FILE_TIMEOUT = httpx.Timeout(connect=15.0, read=600.0, write=600.0, pool=15.0)
 _CHUNK_BYTES = 256 * 1024
+_T = TypeVar("_T")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
-_RATE_LIMIT_TRIES = 4
-_RATE_LIMIT_WAITS_S = (1.0, 2.0, 4.0)
-_RATE_LIMIT_MAX_WAIT_S = 30.0
+_WAITS_S = (1.0, 2.0, 4.0)
+"""Before the second, third and fourth try of a call that is repeated."""
+_LONGEST_WAIT_S = 30.0
+"""However long a deployment asks to wait."""
 
 _ERRORS: dict[int, type[APIError]] = {400: ValidationError, 401: AuthError, 404: NotFoundError, 409: ConflictError}
 
@@ -109,6 +112,7 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         retry_rate_limit: bool = False,
+        retry_failures: bool = False,
     ) -> dict[str, Any]:
         """Send one JSON request and return the object it answers.
 
@@ -118,6 +122,7 @@ class Transport:
             body: The JSON object to send.
             headers: Further headers.
             retry_rate_limit: Whether a 429 is tried again (4 tries in all); only where repeating is harmless.
+            retry_failures: Whether no answer and a 5xx are as well, within the same 4 tries.
 
         Raises:
             APIError: Any answer that is not a 2xx with a JSON object; the subclass tells which.
@@ -141,7 +146,8 @@ class Transport:
                 )
             return answer
 
-        return self._with_rate_limit_retry(attempt) if retry_rate_limit else attempt()
+        limits: tuple[type[RobotraceError], ...] = (RateLimitError,) if retry_rate_limit else ()
+        return self._with_retry(attempt, (*limits, TransportError, ServerError) if retry_failures else limits)
 
     def put_file(
         self,
@@ -197,7 +203,7 @@ class Transport:
                 raise TransportError(f"{path.name} changed while it was sent")
             return before.st_size
 
-        return self._with_rate_limit_retry(attempt) if retry_rate_limit else attempt()
+        return self._with_retry(attempt, (RateLimitError,) if retry_rate_limit else ())
 
     def get_file(self, path: str, file: BinaryIO, *, progress: Progress | None = None) -> int:
         """Stream what an artifact route answers into a file; returns the number of bytes written.
@@ -284,16 +290,14 @@ class Transport:
             request.headers["Authorization"] = self._client.headers["Authorization"]
         return request
 
-    def _with_rate_limit_retry(self, attempt: Callable[[], Any]) -> Any:
-        for number in range(_RATE_LIMIT_TRIES):
+    def _with_retry(self, attempt: Callable[[], _T], errors: tuple[type[RobotraceError], ...]) -> _T:
+        for wait_s in _WAITS_S:
             try:
                 return attempt()
-            except RateLimitError as exc:
-                if number == _RATE_LIMIT_TRIES - 1:
-                    raise
-                asked = exc.retry_after
-                self._sleep(_RATE_LIMIT_WAITS_S[number] if asked is None else min(asked, _RATE_LIMIT_MAX_WAIT_S))
-        raise AssertionError("unreachable")
+            except errors as exc:
+                asked = exc.retry_after if isinstance(exc, RateLimitError) else None
+                self._sleep(wait_s if asked is None else min(asked, _LONGEST_WAIT_S))
+        return attempt()
 
     def _file_transport(self, url: str) -> httpx.BaseTransport:
         if self._given is not None:
