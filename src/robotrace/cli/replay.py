@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from robotrace.cli.options import (
     page_url,
 )
 from robotrace.cli.output import ABSENT, Column, clean, number, only_json_on_stdout, print_json, print_table, yes_no
+from robotrace.errors import RobotraceError
 
 if TYPE_CHECKING:
     from robotrace.evals import EvalResult
@@ -128,9 +130,14 @@ def run(
                     name=name,
                     client=client,
                 )
-            results = evals.run_against(
-                campaign, policy_callable=act, on_episode=_Progress(len(baseline_episodes)), dry_run=dry_run
-            )
+            progress = _Progress(len(baseline_episodes))
+            try:
+                results = evals.run_against(campaign, policy_callable=act, on_episode=progress, dry_run=dry_run)
+            except KeyboardInterrupt:
+                if not dry_run:
+                    with contextlib.suppress(RobotraceError):  # the interrupt matters more
+                        evals.complete_run(campaign, status="cancelled")
+                raise
             answer = {} if dry_run else evals.complete_run(campaign)
             url = None if dry_run else page_url(client, "evals", campaign.id)
     summary = answer.get("summary")

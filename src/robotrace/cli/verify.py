@@ -119,10 +119,17 @@ def _print_gate(gate: Mapping[str, Any]) -> None:
         print_table(_COLUMNS, [_row(item) for item in scenarios])
         click.echo()
     verdict = "passed" if gate.get("passed") is True else "blocked"
-    counts = ", ".join(f"{gate.get(f'critical_{key}', ABSENT)} {key}" for key in ("passed", "failed", "pending"))
-    click.echo(f"{verdict}: {gate.get('critical_total', ABSENT)} critical scenarios, {counts}")
+    total, passed, failed, pending = (
+        gate.get(f"critical_{key}", ABSENT) for key in ("total", "passed", "failed", "pending")
+    )
+    click.echo(f"{verdict}: {passed} of {total} critical scenarios passed, {failed} failed, {pending} pending")
     for text in gate.get("blockers") or ():
         click.echo(f"- {clean(str(text))}")
+    if "dry_run" in gate:
+        click.echo("\ndry run: nothing was stored; the replays came to")
+        for item in gate["dry_run"]:
+            error = f": {item['error']}" if item["error"] else ""
+            click.echo(f"- {item['baseline_episode_id']}  {clean(item['status'] + error)}")
 
 
 def _row(scenario: Mapping[str, Any]) -> list[str]:
