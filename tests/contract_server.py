@@ -12,7 +12,9 @@ from typing import Any
 
 from wire_server import API_KEY, SIGNATURE, Answer, Received, WireServer
 
-__all__ = ["ContractServer"]
+__all__ = ["DEVICE_CODE", "ContractServer"]
+
+DEVICE_CODE = "canary-of-the-device-code"
 
 NUMBER = (int, float)
 KINDS = ("video", "sensors", "actions")
@@ -274,7 +276,7 @@ class ContractServer(WireServer):
 
     def _cli_auth_start(self, _body: dict[str, Any], _path: list[str]) -> Answer:
         answer = {
-            "device_code": "canary-of-the-device-code",
+            "device_code": DEVICE_CODE,
             "user_code": "BCDF-GHJK",
             "verification_uri": f"{self.url}/cli/auth",
         }

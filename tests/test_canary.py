@@ -9,13 +9,17 @@ import traceback
 import warnings
 
 import pytest
+from contract_server import DEVICE_CODE, ContractServer
 from wire_calls import CALLS
 from wire_server import API_KEY, SIGNATURE, Answer
 
-from robotrace import Client
+from robotrace import Client, evals, verify
+from robotrace.cli.device_flow import start_login, wait_for_approval
+from robotrace.config import Target
 from robotrace.errors import RobotraceError
+from robotrace.transport import Transport
 
-SECRETS = {"the API key": API_KEY, "a signature": SIGNATURE}
+SECRETS = {"the API key": API_KEY, "a signature": SIGNATURE, "a device code": DEVICE_CODE}
 OUTCOMES = {
     "success": None,
     "refused": Answer(401, {"error": "unknown API key"}),
@@ -77,6 +81,54 @@ def test_a_call_gives_nothing_away(call, outcome, server, tmp_path, heard, caplo
     (sent, *_) = server.requests
     assert (SIGNATURE in sent.target) or (API_KEY in str(sent.headers))
     assert not call.json or any(record.name.startswith("httpcore") for record in caplog.records)
+
+
+@pytest.fixture
+def foreign():
+    with ContractServer() as server:
+        yield server
+        assert server.refused == []
+
+
+def test_a_login_gives_nothing_away(foreign, heard):
+    transport = Transport(Target(foreign.url, ""))
+    try:
+        started = start_login(transport, "lab-7")
+        approval = wait_for_approval(transport, started, sleep=lambda seconds: None)
+    finally:
+        transport.close()
+    texts = [*said_of(started), *said_of(approval), *said_of(transport), *heard()]
+    assert leaks(texts) == []
+    assert DEVICE_CODE in str(foreign.requests[-1].body)
+    assert approval.api_key == API_KEY
+
+
+def test_a_campaign_gives_nothing_away(foreign, heard, tmp_path):
+    np = pytest.importorskip("numpy")
+    np.savez(tmp_path / "rows.npz", **{"observation/value": np.zeros(5), "action/value": np.zeros(5)})
+
+    def works(observation):
+        return {"action/value": observation["observation/value"], "_outcome": {"success": True}}
+
+    def breaks(observation):
+        raise ValueError("no grip")
+
+    with Client(base_url=foreign.url, api_key=API_KEY, verbose=True) as client:
+        client._transport._sleep = lambda seconds: None
+        rows = {"sensors": tmp_path / "rows.npz", "actions": tmp_path / "rows.npz"}
+        ids = [client.log_episode(**rows).id for _ in range(2)]
+        for episode_id in ids:
+            verify.promote(baseline_episode_id=episode_id, severity="critical", client=client)
+        run = evals.create_run(candidate_policy_version="c", baseline_episode_ids=[*ids, "ep_gone"], client=client)
+        results = evals.run_against(run, policy_callable=works)
+        answer = evals.complete_run(run)
+        code, gate = verify.run_check(candidate_policy_version="c", policy_callable=breaks, client=client)
+        seen = [run, *results, answer, code, gate]
+        texts = [*(text for value in seen for text in said_of(value)), *heard()]
+    assert leaks(texts) == []
+    assert [result.status for result in results] == ["complete", "complete", "failed"]
+    assert code == 1
+    assert sum(SIGNATURE in request.target for request in foreign.requests) > 8
 
 
 def test_the_canary_would_be_heard(heard):

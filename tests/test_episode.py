@@ -9,6 +9,7 @@ import warnings
 
 import httpx
 import pytest
+from polling import eventually
 from wire_server import API_KEY, CREATE, EPISODE_ID, FINALIZE, SIGNATURE, Answer
 
 from robotrace import Client
@@ -200,12 +201,13 @@ def test_a_finalize_whose_connection_breaks_twice_is_an_error(episode, deploymen
 
 
 def test_a_finalize_that_nobody_answers_is_not_repeated(deployment):
+    deployment.on("POST", FINALIZE, Answer(hold=threading.Event()))
     with Client(base_url=deployment.url, api_key=API_KEY, timeout=httpx.Timeout(10.0, read=0.05)) as client:
-        episode = client.start_episode(artifacts=())
-        deployment.on("POST", FINALIZE, Answer(hold=threading.Event()))
+        episode = Episode(id=EPISODE_ID, status="recording", storage="r2", _client=client)
         with pytest.raises(TransportError, match="timed out"):
             episode.finalize()
-    assert len(deployment.received("POST", FINALIZE)) == 1
+    eventually(lambda: deployment.requests)
+    assert len(deployment.requests) == 1
 
 
 def test_a_rate_limited_finalize_is_not_repeated(client, episode, deployment):

@@ -5,7 +5,10 @@ from contract_server import ContractServer
 from wire_server import API_KEY
 
 import robotrace
-from robotrace import Client
+from robotrace import Client, NotFoundError, evals, verify
+from robotrace.cli.device_flow import start_login, wait_for_approval
+from robotrace.config import Target
+from robotrace.transport import Transport
 
 JSON_HEADERS = {
     "host",
@@ -74,6 +77,86 @@ def test_nothing_goes_out_that_the_contract_does_not_list(foreign, client, files
             assert request.header("User-Agent") == f"robotrace-python/{robotrace.__version__}"
             assert request.header("X-RoboTrace-SDK-Version") == robotrace.__version__
             assert request.header("Accept") == "application/json"
+
+
+def test_what_was_logged_is_read_back_from_a_deployment_without_our_additions(foreign, client, files, tmp_path):
+    logged = client.log_episode(video=files["video"], metadata={"task": "pick"})
+    assert client.get_episode(logged.id)["metadata"]["task"] == "pick"
+    assert client.download_artifact(logged.id, "video", tmp_path / "back.mp4") == len(b"bytes of video")
+    assert (tmp_path / "back.mp4").read_bytes() == b"bytes of video"
+    with pytest.raises(NotFoundError):
+        client.download_artifact(logged.id, "sensors", tmp_path / "back.npz")
+    with pytest.raises(NotFoundError):  # ours alone
+        client.list_episodes()
+
+
+def test_a_login_works_against_a_deployment_without_our_additions(foreign):
+    transport = Transport(Target(foreign.url, ""))
+    try:
+        started = start_login(transport, "lab-7")
+        approval = wait_for_approval(transport, started, sleep=lambda seconds: None)
+    finally:
+        transport.close()
+    assert approval.api_key == API_KEY
+    assert {name for fields in foreign.unknown.values() for name in fields} == set()
+    for request in foreign.requests:
+        assert request.header("Authorization") is None
+
+
+def policy(observation):
+    return {"action/value": observation["observation/value"] * 2, "_outcome": {"success": True}}
+
+
+@pytest.fixture
+def baseline(client, tmp_path):
+    np = pytest.importorskip("numpy")
+    times = np.arange(10, dtype=np.int64) * 100_000_000
+    values = np.arange(20.0).reshape(10, 2)
+    for name in ("observation", "action"):
+        np.savez(tmp_path / f"{name}.npz", **{f"{name}/value": values, f"{name}/_t_ns": times})
+    metadata = {"outcome": {"success": True, "reward_total": 1.0}}
+    files = {"sensors": tmp_path / "observation.npz", "actions": tmp_path / "action.npz"}
+    return client.log_episode(source="sim", metadata=metadata, **files).id
+
+
+def test_an_eval_run_works_against_a_deployment_without_our_additions(foreign, client, baseline):
+    run = evals.create_run(
+        candidate_policy_version="candidate",
+        baseline_episode_ids=[baseline, "ep_gone"],
+        baseline_policy_version="baseline",
+        name="nightly",
+        metadata={"commit": "0"},
+        client=client,
+    )
+    good, gone = evals.run_against(run, policy_callable=policy)
+    answer = evals.complete_run(run, client=client)
+    assert (good.status, gone.status) == ("complete", "failed")
+    assert answer["summary"]["recommend"] == "hold"
+    results = foreign.runs[run.id]["results"]
+    assert {name: result["status"] for name, result in results.items()} == {baseline: "complete", "ep_gone": "failed"}
+    assert results[baseline]["metrics"]["action_l2_distance"] > 0
+    replayed = foreign.episodes[results[baseline]["candidate_episode_id"]]
+    assert (replayed["source"], replayed["request_uploads"], replayed["status"]) == ("replay", [], "ready")
+    assert replayed["metadata"]["eval_run_id"] == run.id
+    assert replayed["metadata"]["baseline_episode_id"] == baseline
+    assert {route: fields for route, fields in foreign.unknown.items() if fields} == {}
+
+
+def test_a_gate_works_against_a_deployment_without_our_additions(foreign, client, baseline):
+    scenario = verify.promote(baseline_episode_id=baseline, severity="critical", name="pick", client=client)
+    assert verify.check_gate(candidate_policy_version="candidate", client=client)["passed"] is False
+    code, gate = verify.run_check(candidate_policy_version="candidate", policy_callable=policy, client=client)
+    assert (code, gate["passed"]) == (0, True)
+    verify.record_result(
+        scenario_id=scenario["scenario_id"],
+        candidate_policy_version="candidate",
+        status="fail",
+        metrics={"success_candidate": False},
+        client=client,
+    )
+    gate = verify.check_gate(candidate_policy_version="candidate", client=client)
+    assert (gate["passed"], gate["critical_failed"]) == (False, 1)
+    assert {route: fields for route, fields in foreign.unknown.items() if fields} == {}
 
 
 @pytest.mark.parametrize(

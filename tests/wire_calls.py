@@ -9,7 +9,7 @@ from typing import Any
 
 from wire_server import CREATE, EPISODE_ID, FINALIZE, SIGNATURE
 
-from robotrace import Client, Episode, UploadUrl
+from robotrace import Client, Episode, UploadUrl, evals, verify
 
 __all__ = ["CALLS", "Call"]
 
@@ -85,5 +85,47 @@ CALLS = [
         {},
         json=False,
         follows_redirects=True,
+    ),
+    Call(
+        "create_run",
+        "POST",
+        "/api/ingest/eval-run",
+        lambda client, _: evals.create_run(
+            candidate_policy_version="c", baseline_episode_ids=[EPISODE_ID], client=client
+        ),
+        {"eval_run_id": "run_1", "status": "pending", "episode_count": 1},
+        repeats_429=True,
+    ),
+    Call(
+        "complete_run",
+        "POST",
+        "/api/ingest/eval-run/run_1/finalize",
+        lambda client, _: evals.complete_run(evals.EvalRun("run_1", "c", None, [EPISODE_ID], None), client=client),
+        {"eval_run_id": "run_1", "status": "completed", "summary": {}},
+    ),
+    Call(
+        "promote",
+        "POST",
+        "/api/verify/promote",
+        lambda client, _: verify.promote(baseline_episode_id=EPISODE_ID, client=client),
+        {"scenario_id": "scenario_1", "promoted": True},
+        repeats_429=True,
+    ),
+    Call(
+        "check_gate",
+        "POST",
+        "/api/verify/check",
+        lambda client, _: verify.check_gate(candidate_policy_version="c", client=client),
+        {"passed": True, "scenarios": [], "blockers": []},
+    ),
+    Call(
+        "record_result",
+        "POST",
+        "/api/verify/result",
+        lambda client, _: verify.record_result(
+            scenario_id="scenario_1", candidate_policy_version="c", metrics={}, client=client
+        ),
+        {"scenario_id": "scenario_1"},
+        repeats_429=True,
     ),
 ]
