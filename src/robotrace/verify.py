@@ -193,21 +193,20 @@ def run_check(
 
     def record(result: evals.EvalResult) -> None:
         # As they come: what a later interrupt cuts off is the rest.
+        scenario_id = scenarios[result.baseline_episode_id]
+        body = _result_body(
+            scenario_id,
+            version,
+            result.metrics,
+            status=_status(result),
+            candidate_episode_id=result.candidate_episode_id,
+            eval_run_id=run.id,
+            error=result.error,
+        )
         try:
-            record_result(
-                scenario_id=scenarios[result.baseline_episode_id],
-                candidate_policy_version=version,
-                status=_status(result),
-                candidate_episode_id=result.candidate_episode_id,
-                eval_run_id=run.id,
-                metrics=result.metrics,
-                error=result.error,
-                client=client,
-            )
+            client._transport.call("POST", _RESULT, body, retry_rate_limit=True, retry_failures=True)
         except RobotraceError as exc:
-            _log.warning(
-                "the result of scenario %s could not be stored: %s", scenarios[result.baseline_episode_id], exc
-            )
+            _log.warning("the result of scenario %s could not be stored: %s", scenario_id, exc)
 
     evals.run_against(run, policy_callable=policy_callable, on_episode=record)
     try:
