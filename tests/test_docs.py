@@ -64,6 +64,18 @@ def test_the_example_runs_and_its_episodes_arrive(deployment: str, tmp_path: Pat
     assert all(re.fullmatch("[0-9a-f]{40}", str(episode["git_sha"])) for episode in episodes)
 
 
+def test_the_example_of_a_replay_runs_and_its_run_is_summed_up(deployment: str, tmp_path: Path) -> None:
+    result = run(ROOT / "examples" / "replay_policy.py", tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    *replays, verdict = result.stdout.splitlines()
+    assert len(replays) == 3
+    assert all(re.fullmatch(r"\d+ steps, mean action distance 0\.\d\d", line) for line in replays)
+    assert verdict == "hold The candidate has no outcome of its own on 3 of 3 baselines."
+    assert sorted(str(episode["policy_version"]) for episode in arrived(deployment)) == (
+        ["angle-and-speed-v1"] * 3 + ["angle-v1"] * 3
+    )
+
+
 def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
     known = {
         "pip install '.[demo]' && robotrace demo",  # .ci/run, in an empty environment

@@ -289,7 +289,7 @@ def test_a_run_that_cannot_be_ended_does_not_hide_the_gate(client, replayable, c
     assert "eval run run_1 could not be ended: busy" in caplog.text
 
 
-def test_an_interrupt_keeps_the_results_that_were_there(client, replayable):
+def test_an_interrupt_keeps_the_results_that_were_there_and_ends_the_run(client, replayable):
     replayable.on("POST", CHECK, gate(scenario(1), scenario(2)))
     steps = iter(range(100))
 
@@ -302,6 +302,8 @@ def test_an_interrupt_keeps_the_results_that_were_there(client, replayable):
         verify.run_check(candidate_policy_version="v2", policy_callable=policy, client=client)
     assert [request.json["scenario_id"] for request in replayable.received("POST", STORE)] == ["s1"]
     assert len(replayable.received("POST", CREATE)) == 1
+    assert replayable.requests[-1].path == f"{replayable.run_path}/run_1/finalize"
+    assert replayable.requests[-1].json == {"status": "cancelled"}
 
 
 def test_the_statuses_it_sends_are_those_of_the_wire():

@@ -10,6 +10,7 @@ A replay without an outcome of its own passes nothing: the gate calls it unknown
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -208,7 +209,12 @@ def run_check(
         except RobotraceError as exc:
             _log.warning("the result of scenario %s could not be stored: %s", scenario_id, exc)
 
-    evals.run_against(run, policy_callable=policy_callable, on_episode=record)
+    try:
+        evals.run_against(run, policy_callable=policy_callable, on_episode=record)
+    except BaseException:  # Ctrl-C; nobody would end the run otherwise
+        with contextlib.suppress(RobotraceError):
+            evals.complete_run(run, status="cancelled")
+        raise
     try:
         evals.complete_run(run)
     except RobotraceError as exc:  # the gate does not ask for it
