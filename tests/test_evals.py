@@ -296,6 +296,15 @@ def test_streams_of_different_rates_are_aligned_before_the_policy_sees_them(run,
     assert seen == [(0, 100), (5, 200), (9, 200)]
 
 
+def test_the_policy_is_not_asked_before_there_is_anything_to_see(run, server):
+    sensors = {"a/value": np.arange(2), "a/_t_ns": np.array([10, 20])}
+    actions = {"action/value": np.array([[9.0], [1.0], [2.0]]), "action/_t_ns": np.array([0, 10, 20])}
+    serve_baseline(server, sensors=sensors, actions=actions)
+    (result,) = replay(run, lambda row: {"action/value": [row["a/value"] + 1.0]})
+    # Step for step beside what was done at that moment.
+    assert (result.status, result.metrics["step_count"], result.metrics["action_l2_distance"]) == ("complete", 2, 0.0)
+
+
 def test_without_recorded_actions_the_distances_are_unknown(run, server):
     serve_baseline(server, actions=None)
     (result,) = replay(run)

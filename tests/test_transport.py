@@ -406,13 +406,14 @@ def test_an_artifact_that_is_answered_directly_is_written(transport, server):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_to_a_store_is_followed_without_the_key(transport, server, status):
+@pytest.mark.parametrize("path", ["/x", "/api/x", ARTIFACT])
+def test_a_redirect_to_a_store_is_followed_without_the_key(transport, server, status, path):
     with WireServer() as store:
-        server.on("GET", ARTIFACT, redirect(f"{store.url}/x?a=%2F&X-Signature={SIGNATURE}", status))
-        store.on("GET", "/x", Answer(200, b"bytes"))
+        server.on("GET", ARTIFACT, redirect(f"{store.url}{path}?a=%2F&X-Signature={SIGNATURE}", status))
+        store.on("GET", path, Answer(200, b"bytes"))
         assert download(transport) == b"bytes"
         (request,) = store.requests
-    assert request.target == f"/x?a=%2F&X-Signature={SIGNATURE}"
+    assert request.target == f"{path}?a=%2F&X-Signature={SIGNATURE}"
     assert request.header_names == {"host", "user-agent", "accept", "accept-encoding"}
     assert API_KEY not in str(request.headers)
 
