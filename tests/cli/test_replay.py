@@ -110,6 +110,9 @@ def test_a_candidate_that_is_no_worse_may_ship(at, baseline, deployment):
     assert any(line.startswith(f"[2/2] {second}  complete") for line in lines)
     assert "2 of 2 replays complete, 0 failed" in lines
     assert next(line for line in lines if line.startswith("reward_mean")).split()[1:] == ["1", "2", "1", "better", "2"]
+    assert next(line for line in lines if line.startswith("success_rate")).split()[1:] == ["1", "1", "0", "equal", "2"]
+    assert next(line for line in lines if line.startswith("time_to_goal_s")).split()[1:] == ["-", "-", "-", "-", "0"]
+    assert "outcomes of the candidate that are the policy's own claim: 2" in lines
     assert "recommendation: ship" in lines
     assert httpx.get(lines[-1]).status_code == 200
     assert lines[-1].startswith(f"{deployment.base_url}/portal/evals/")

@@ -199,7 +199,7 @@ def _print_summary(summary: Mapping[str, Any] | None, results: Sequence[EvalResu
         print_table(_COLUMNS, [_row(name, summary[name]) for name in _METRICS if isinstance(summary.get(name), dict)])
         click.echo()
         if summary.get("claimed"):
-            click.echo(f"{summary['claimed']} of the candidate's outcomes are claimed by the policy itself")
+            click.echo(f"outcomes of the candidate that are the policy's own claim: {summary['claimed']}")
         click.echo(f"recommendation: {clean(str(summary.get('recommend') or ABSENT))}")
         for reason in summary.get("reasons") or ():
             click.echo(f"- {clean(str(reason))}")
@@ -207,10 +207,11 @@ def _print_summary(summary: Mapping[str, Any] | None, results: Sequence[EvalResu
 
 
 def _row(name: str, metric: Mapping[str, Any]) -> list[str]:
-    better = metric.get("delta_is_better")
+    better, delta = metric.get("delta_is_better"), metric.get("delta")
+    verdict = ("better" if better else "worse") if isinstance(better, bool) else ABSENT if delta is None else "equal"
     return [
         name,
         *(number(metric.get(key)) for key in ("baseline", "candidate", "delta")),
-        ("better" if better else "worse") if isinstance(better, bool) else ABSENT,
+        verdict,
         number(metric.get("pairs")),
     ]
