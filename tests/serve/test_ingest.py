@@ -81,6 +81,23 @@ def test_metadata_that_is_not_json_is_400(api, value):
         assert answer.json()["error"]
 
 
+def test_metadata_is_nested_as_deep_as_it_can_be_read_back_and_no_deeper(api):
+    def nested(levels):
+        value = 1
+        for level in range(levels):
+            value = [value] if level % 2 else {"x": value}
+        return {"x": value}
+
+    deepest = nested(98)
+    episode_id = api.record(metadata=deepest)
+    assert api.episode(episode_id)["metadata"] == deepest
+    assert api.http.get(f"/portal/episodes/{episode_id}").status_code == 200
+    for levels in (100, 300):
+        answer = api.http.post(CREATE, json={"metadata": nested(levels)})
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("metadata: Value error, nested deeper than 100 levels")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_400(api, content):
     answer = api.http.post(CREATE, content=content, headers={"Content-Type": "application/json"})

@@ -151,6 +151,9 @@ def test_many_baselines_come_in_pages(web, api, monkeypatch):
     following = unescape(re.search(r'id="pager-next"[^>]*href="([^"#]+)', first).group(1))
     assert re.findall(r'data-baseline-id="([^"]+)"', web.get(following).text) == ["c"]
     assert web.get(f"{EVALS}/{run}.json").json()["next"] == 1
+    for path in (f"{EVALS}/{run}", f"{EVALS}/{run}.json"):
+        assert web.get(path, params={"after": 2**63 - 1}).status_code == 200
+        assert web.get(path, params={"after": 2**63}).status_code == 400
 
 
 def test_an_unknown_run_is_a_page_of_its_own(web):

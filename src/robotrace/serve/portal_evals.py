@@ -24,6 +24,8 @@ _EVALS = "/portal/evals"
 _PAGE_SIZE = 50
 _RESULTS_PAGE_SIZE = 200
 
+After = Annotated[int, Query(ge=-1, lt=2**63)]  # what the database can compare with
+
 router = APIRouter(include_in_schema=False)
 
 
@@ -153,7 +155,7 @@ def evals_json(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = _P
 
 
 @router.get(_EVALS + "/{eval_run_id}.json")
-def eval_json(eval_run_id: str, request: Request, after: Annotated[int, Query(ge=-1)] = -1) -> EvalView:
+def eval_json(eval_run_id: str, request: Request, after: After = -1) -> EvalView:
     """One eval run, with the results after a position."""
     return _eval_view(get_services(request), eval_run_id, after=after)
 
@@ -175,7 +177,7 @@ def evals_page(request: Request, cursor: str = "") -> Response:
 
 
 @router.get(_EVALS + "/{eval_run_id}")
-def eval_page(eval_run_id: str, request: Request, after: Annotated[int, Query(ge=-1)] = -1) -> HTMLResponse:
+def eval_page(eval_run_id: str, request: Request, after: After = -1) -> HTMLResponse:
     """One eval run: what it comes to, and what became of each baseline."""
     try:
         view = _eval_view(get_services(request), eval_run_id, after=after)

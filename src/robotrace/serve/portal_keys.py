@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel
 
@@ -65,7 +67,7 @@ def keys_json(request: Request) -> KeyList:
 
 
 @router.post(_KEYS + "/{key_id}/revoke", dependencies=[Depends(require_same_origin)])
-def revoke_key(key_id: int, request: Request) -> RedirectResponse:
+def revoke_key(key_id: Annotated[int, Path(lt=2**63)], request: Request) -> RedirectResponse:
     """Take a key out of force; one that is so already keeps the time at which it was."""
     with get_services(request).database.write() as session:
         key = session.get(ApiKey, key_id)

@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 _INT64_MAX = 2**63 - 1
+# What writes the answers gives up at 255 levels, the answer's own among them.
+_MAX_NESTING = 100
 
 
 def iso(moment: datetime) -> str:
@@ -36,12 +38,29 @@ def iso(moment: datetime) -> str:
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    if _is_nested_too_deep(value):
+        raise ValueError(f"nested deeper than {_MAX_NESTING} levels")
     try:
         # NaN and lone surrogates pass a lenient parser, but no strict one could read them back.
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        raise ValueError("must be JSON: no NaN, no infinity, no broken Unicode, no bottomless nesting") from None
+    except ValueError:
+        raise ValueError("must be JSON: no NaN, no infinity, no broken Unicode") from None
     return value
+
+
+def _is_nested_too_deep(value: dict[str, Any]) -> bool:
+    level: list[Any] = [value]
+    for _ in range(_MAX_NESTING):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 ArtifactKind = Literal["video", "sensors", "actions"]
