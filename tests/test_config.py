@@ -244,6 +244,15 @@ def test_a_base_url_with_a_password_is_refused_and_not_shown():
 
 
 @pytest.mark.parametrize(
+    "url", ["https://user:canary@host:99999", "ftp://user:canary@host", "user:canary@host", "https://u:canary@"]
+)
+def test_a_password_is_not_shown_where_something_else_is_wrong_with_the_url(url):
+    with pytest.raises(ConfigurationError, match="the base URL") as caught:
+        resolve_target(api_key=KEY, base_url=url)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("given", "resolved"),
     [
         ("http://h/", "http://h"),

@@ -273,8 +273,9 @@ def checked_url(url: str) -> str:
     Raises:
         ConfigurationError: It is none, or it carries a password (which is not shown).
     """
+    shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url
     if not url.lower().startswith(("http://", "https://")):
-        raise ConfigurationError(f"the base URL {url!r} must begin with http:// or https://")
+        raise ConfigurationError(f"the base URL {shown!r} must begin with http:// or https://")
     try:
         parts = urlsplit(url)
         valid = bool(parts.hostname) and (parts.port is None or parts.port > 0) and url.isprintable() and " " not in url
@@ -284,5 +285,5 @@ def checked_url(url: str) -> str:
         if parts.username is not None:  # it would take the place of the API key
             raise ConfigurationError("the base URL must not carry a user name or a password")
     if not valid:
-        raise ConfigurationError(f"the base URL {url!r} is no valid URL")
+        raise ConfigurationError(f"the base URL {shown!r} is no valid URL")
     return url.rstrip("/")

@@ -116,6 +116,16 @@ def test_half_a_configuration_is_said_and_not_an_end(server: WireServer) -> None
     assert server.requests == []
 
 
+@pytest.mark.parametrize("key", [{}, {"ROBOTRACE_API_KEY": API_KEY}])
+def test_a_password_in_the_address_is_not_shown(key: dict[str, str]) -> None:
+    for url in ("http://user:canary@127.0.0.1:9", "ftp://user:canary@host"):
+        shown = robotrace("status", **key, ROBOTRACE_BASE_URL=url).stdout
+        assert "no valid URL  (ROBOTRACE_BASE_URL)" in shown
+        found = status(**key, ROBOTRACE_BASE_URL=url)
+        assert (found["base_url"], found["base_url_source"]) == (None, "environment")
+        assert "canary" not in shown + str(found)
+
+
 def test_a_profile_is_named(server: WireServer) -> None:
     server.on("GET", QUESTION, NOT_FOUND)
     write_profile(credentials_path(), "my lab", {"api_key": API_KEY, "base_url": server.url})

@@ -17,6 +17,7 @@ from robotrace.config import (
     ENV_API_KEY,
     ENV_BASE_URL,
     Target,
+    checked_url,
     mode,
     profile_name,
     recording_enabled,
@@ -92,9 +93,17 @@ def _configuration(base_url: str | None, profile: str | None) -> dict[str, Any]:
     facts["configured"] = bool(found.api_key or found.base_url)
     if "file" in (found.api_key_source, found.base_url_source):
         facts["profile"] = profile_name(profile)
-    facts["base_url"], facts["base_url_source"] = found.base_url or None, found.base_url_source
+    facts["base_url"], facts["base_url_source"] = _usable(found.base_url), found.base_url_source
     facts["api_key_prefix"], facts["api_key_source"] = key_prefix(found.api_key), found.api_key_source
     return facts
+
+
+def _usable(url: str) -> str | None:
+    # What cannot be used is not shown: it may carry a password. What asks the deployment says what is wrong with it.
+    try:
+        return checked_url(url) if url else None
+    except ConfigurationError:
+        return None
 
 
 def _deployment(base_url: str | None, profile: str | None, *, configured: bool) -> dict[str, Any]:
@@ -166,7 +175,7 @@ def _print(
     recording = "on" if configuration["recording"] else "off"
     print_facts(
         [
-            ("deployment", f"{url}  ({url_source})" if url else "none"),
+            ("deployment", f"{url or 'no valid URL'}  ({url_source})" if configuration["base_url_source"] else "none"),
             ("API key", key),
             ("profile", configuration["profile"] or ABSENT),
             ("mode", f"{configuration['mode']}, recording {recording}"),
