@@ -103,6 +103,24 @@ def test_a_folder_that_was_open_to_others_is_closed(path):
     assert mode(path.parent) == 0o700
 
 
+def test_a_folder_that_is_shared_on_purpose_stays_so(path):
+    """ROBOTRACE_HOME=/tmp in a container: nobody else could use /tmp any more."""
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    write_profile(path, "default", VALUES)
+    assert (mode(path.parent), mode(path)) == (0o1777, 0o600)
+
+
+def test_the_fix_can_be_pasted_into_a_shell(tmp_path):
+    path = tmp_path / "my home" / "credentials"
+    write_profile(path, "default", VALUES)
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError) as caught:
+        read_profiles(path)
+    subprocess.run(str(caught.value).partition("run: ")[2], shell=True, check=True)
+    assert read_profiles(path) == {"default": VALUES}
+
+
 def test_the_key_never_lies_in_a_file_that_others_can_read(path, monkeypatch):
     """Looked at with every chance there is: right after each open, and before each rename."""
     seen = []

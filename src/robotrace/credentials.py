@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -41,7 +42,9 @@ def read_profiles(path: Path) -> dict[str, Any]:
     except OSError as exc:
         raise ConfigurationError(f"the credentials file {path} cannot be read: {exc.strerror}") from exc
     if stat.S_IMODE(info.st_mode) & 0o077:
-        raise ConfigurationError(f"the credentials file {path} is readable by others; run: chmod 600 {path}")
+        raise ConfigurationError(
+            f"the credentials file {path} is readable by others; run: chmod 600 {shlex.quote(str(path))}"
+        )
     try:
         return _parse_toml(content.decode())
     except ValueError as exc:  # not UTF-8, or not TOML
@@ -104,7 +107,9 @@ def _locked(path: Path) -> Iterator[None]:
 
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if stat.S_IMODE(path.parent.stat().st_mode) & 0o077:
+        mode = path.parent.stat().st_mode
+        # A folder with the sticky bit, as /tmp, is everybody's on purpose.
+        if mode & 0o077 and not mode & stat.S_ISVTX:
             with contextlib.suppress(PermissionError):  # somebody else's folder; the file is private all the same
                 path.parent.chmod(0o700)
         # Never unlinked: a second writer could lock a new file of the same name while the first holds the old one.
