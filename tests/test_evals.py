@@ -320,6 +320,29 @@ def test_a_deployment_without_the_route_of_an_episode_gives_no_outcome(run, serv
     assert (result.status, result.metrics["success_baseline"], result.metrics["step_count"]) == ("complete", None, 5)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(307, b"", {"Location": "/login"}),
+        Answer(401, {"error": "for the browser only"}),
+        Answer(403, {"error": "for the browser only"}),
+        Answer(200, b"<html>"),
+    ],
+)
+def test_a_deployment_that_keeps_the_route_of_an_episode_to_its_pages_gives_no_outcome(run, server, caplog, answer):
+    server.on("GET", "/api/episodes/base_1", answer)
+    (result,) = replay(run)
+    assert (result.status, result.metrics["success_baseline"], result.metrics["step_count"]) == ("complete", None, 5)
+    assert "base_1: its metadata cannot be read, its outcome is unknown" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [Answer(500, {"error": "away"}), Answer(429, {"error": "away"})])
+def test_an_outcome_that_is_there_and_cannot_be_had_fails_the_row(run, server, answer):
+    server.on("GET", "/api/episodes/base_1", answer)
+    (result,) = replay(run)
+    assert (result.status, result.error.endswith("Error: away")) == ("failed", True)
+
+
 @pytest.mark.parametrize("metadata", [None, [], "text"])
 def test_metadata_that_is_none_gives_no_outcome(run, server, metadata):
     server.on("GET", "/api/episodes/base_1", Answer(200, {"metadata": metadata}))

@@ -26,7 +26,7 @@ _log = logging.getLogger("robotrace")
 
 # A larger array (images, mostly) is read row by row from the disk; each takes a file descriptor.
 _MAX_IN_MEMORY_BYTES = 8 * 1024 * 1024
-_NO_ROUTE = (404, 405)
+_NO_ROUTE = (404, 405, 501)
 """What a deployment answers that cannot tell an episode's metadata."""
 
 
@@ -81,7 +81,12 @@ def _metadata(transport: Transport, episode_id: str) -> Mapping[str, Any] | None
     except APIError as exc:
         if exc.status_code in _NO_ROUTE:
             return None
-        raise
+        if exc.status_code == 429 or exc.status_code >= 500:
+            raise
+        # A deployment may keep this route for its own pages: a refusal, a redirect to a login, a page. The key is good,
+        # or the artifacts would have been refused before.
+        _log.warning("baseline episode %s: its metadata cannot be read, its outcome is unknown: %s", episode_id, exc)
+        return {}
     metadata = episode.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
 

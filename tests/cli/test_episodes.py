@@ -125,6 +125,20 @@ def test_a_deployment_of_another_make_lists_no_episodes_and_the_line_says_so(at,
     assert line == f"robotrace: {server.url}: this deployment does not list episodes"
 
 
+@pytest.mark.parametrize("body", [{"data": []}, {"episodes": {"ep_1": {}}}, {"episodes": ["ep_1"]}])
+def test_a_list_of_another_make_is_one_clear_line(at, server, body):
+    server.on("GET", "/api/episodes", Answer(200, body))
+    assert one_line(at("episodes", "list")).endswith("this deployment's list of episodes is none that can be read")
+
+
+@pytest.mark.parametrize("artifacts", [None, {"video": 1}, ["video"], [{"kind": "video"}]])
+def test_show_takes_artifacts_of_another_make(at, server, artifacts):
+    server.on("GET", f"/api/episodes/{EPISODE_ID}", Answer(200, {"artifacts": artifacts}))
+    result = at("episodes", "show", EPISODE_ID)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "None" not in result.stdout
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
 def test_letters_that_the_terminal_does_not_have_end_no_listing(at, server, encoding):
     server.on("GET", EPISODES, paged([{**ROW, "policy_version": "策略-v3"}, {"episode_id": "ep_2"}]))

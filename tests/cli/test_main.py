@@ -202,3 +202,8 @@ def test_a_full_disk_is_one_clear_line(server):
 
 def test_a_broken_setting_is_one_clear_line():
     assert "http://" in one_line(robotrace("episodes", "list", ROBOTRACE_BASE_URL="nonsense", ROBOTRACE_API_KEY="rt_x"))
+
+
+def test_what_a_server_says_is_one_line_that_no_terminal_obeys(server, at):
+    server.on("GET", "/api/episodes/ep_1", Answer(500, {"error": "no\nroom \x1b[2J\x07"}))
+    assert one_line(at("episodes", "show", "ep_1")) == "robotrace: no room ?[2J?"

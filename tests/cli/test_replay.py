@@ -15,6 +15,8 @@ import httpx
 import numpy as np
 from command_line import child_environment, one_line, robotrace
 from polling import eventually
+from replayed import RUN, script_evals, serve_baseline
+from wire_server import API_KEY, Answer
 
 from robotrace.client import Client
 from robotrace.serve.server import Deployment
@@ -38,6 +40,9 @@ def silent(row):
 
 def broken(row):
     raise RuntimeError("no weights")
+
+def quits(row):
+    raise SystemExit(0)
 
 class Waits:
     def act(self, row):
@@ -158,7 +163,8 @@ def test_a_candidate_without_an_outcome_of_its_own_is_held(at, baseline):
 def test_episodes_come_from_a_file_with_comments_and_addresses(at, baseline, here, deployment):
     first, second = baseline(), baseline()
     address = f"{deployment.base_url}/portal/episodes/{second}?t=40ms"
-    (here / "golden.txt").write_text(f"# golden\n{first}  # the cup\n\n{address}\n{first}\n")
+    text = f"{first}  # the cup\n\n# golden\n{address}\n{first}\n"
+    (here / "golden.txt").write_text(text, encoding="utf-8-sig")  # as Windows' editors do
     document = json.loads(at(*replay("good", "@golden.txt", first), "--json").stdout)
     assert [row["baseline_episode_id"] for row in document["results"]] == [first, second]
     document = json.loads(at(*replay("good", "@-"), "--json", stdin=f"{second}\n").stdout)
@@ -178,6 +184,28 @@ def test_a_policy_that_raises_is_a_failed_row(at, baseline):
     result = at(*replay("broken", baseline()))
     assert result.returncode == 1
     assert "failed: RuntimeError: no weights" in result.stdout
+
+
+def test_a_policy_that_ends_the_program_passes_nothing_and_leaves_no_run_open(at, baseline, deployment):
+    name = f"quits {uuid.uuid4()}"
+    result = at(*replay("quits", baseline()), "--name", name, "--json")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].startswith("robotrace: the policy ended the program: SystemExit: 0 (")
+    assert "users_policy.py" in result.stderr
+    runs = httpx.get(f"{deployment.base_url}/portal/evals.json").json()["runs"]
+    assert [run["status"] for run in runs if run["name"] == name] == ["cancelled"]
+
+
+def test_a_replay_that_the_deployment_never_got_is_no_reason_to_ship(server, at):
+    script_evals(server)
+    serve_baseline(server)
+    server.on("POST", f"{RUN}/run_1/finalize", Answer(200, {"status": "completed", "summary": {"recommend": "ship"}}))
+    there = {"ROBOTRACE_BASE_URL": server.url, "ROBOTRACE_API_KEY": API_KEY}
+    assert at(*replay("silent", "base_1"), **there).returncode == 0
+    server.on("POST", f"{RUN}/run_1/result", Answer(400, {"error": "odd"}))
+    result = at(*replay("silent", "base_1"), **there)
+    assert result.returncode == 1
+    assert "ends without the results of 1 of its baselines: base_1" in result.stderr
 
 
 def test_a_dry_run_stores_nothing_and_fails_only_when_a_replay_does(at, baseline, deployment):
@@ -281,6 +309,10 @@ def test_the_gate_blocks_until_the_candidate_has_passed_every_critical_scenario(
     unknown = at(*check, "--policy", "users_policy:silent")
     assert unknown.returncode == 1
     assert "unknown" in unknown.stdout
+
+    quits = at(*check, "--policy", "users_policy:quits")
+    assert quits.returncode == 1
+    assert quits.stderr.startswith("robotrace: the policy ended the program: SystemExit: 0 (")
 
     passed = at(*check, "--policy", "users_policy:good")
     assert passed.returncode == 0, passed.stderr

@@ -214,7 +214,10 @@ def _listed(client: Client, limit: int | None, filters: Mapping[str, Any]) -> tu
             page = client.list_episodes(limit=wanted, cursor=cursor, **filters)
         except NotFoundError as exc:
             raise RobotraceError(f"{client.base_url}: this deployment does not list episodes") from exc
-        found += page["episodes"]
+        listed = page.get("episodes")
+        if not isinstance(listed, list) or not all(isinstance(episode, dict) for episode in listed):
+            raise RobotraceError(f"{client.base_url}: this deployment's list of episodes is none that can be read")
+        found += listed
         cursor = page.get("next")
         if cursor is None or (limit is not None and len(found) >= limit):
             return found, cursor
@@ -243,6 +246,7 @@ def _facts(episode: Mapping[str, Any]) -> list[tuple[str, str]]:
     outcome = extract_outcome(metadata)
     names = ("name", "status", "source", "robot", "policy_version", "env_version", "git_sha")
     artifacts = episode.get("artifacts")
+    artifacts = [item for item in artifacts if isinstance(item, dict)] if isinstance(artifacts, list) else []
     return [
         *((name, _text(episode.get(name))) for name in names),
         ("seed", number(episode.get("seed"))),
@@ -255,12 +259,14 @@ def _facts(episode: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("reward", number(outcome.get("reward_total"))),
         ("collisions", number(outcome.get("collision_count"))),
         ("time to goal", number(outcome.get("time_to_goal_s"), " s")),
-        *((str(item.get("kind")), _described(item)) for item in artifacts or ()),
+        *((str(item.get("kind")), _described(item)) for item in artifacts),
     ]
 
 
 def _described(artifact: Mapping[str, Any]) -> str:
-    return f"{artifact.get('file_name') or ABSENT}, {size(artifact.get('size'))}, SHA-256 {artifact.get('sha256')}"
+    return (
+        f"{artifact.get('file_name') or ABSENT}, {size(artifact.get('size'))}, SHA-256 {_text(artifact.get('sha256'))}"
+    )
 
 
 def _slots(

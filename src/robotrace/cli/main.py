@@ -13,6 +13,7 @@ from robotrace.cli.episodes import episodes
 from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
+from robotrace.cli.output import clean
 from robotrace.cli.replay import replay
 from robotrace.cli.serve import serve
 from robotrace.cli.status import status
@@ -81,5 +82,6 @@ def main() -> None:
 
 
 def _fail(text: str) -> None:
-    click.echo(f"robotrace: {text}", err=True)
+    # One line, and none that a terminal obeys: much of it is what a server answered.
+    click.echo(f"robotrace: {clean(text)}", err=True)
     sys.exit(1)

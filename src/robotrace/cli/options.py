@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import click
 
 from robotrace.config import ENV_BASE_URL, ENV_PROFILE
-from robotrace.errors import ConfigurationError
+from robotrace.errors import ConfigurationError, RobotraceError
 
 if TYPE_CHECKING:
     from robotrace.client import Client
@@ -34,6 +35,7 @@ __all__ = [
     "json_option",
     "open_client",
     "page_url",
+    "policy_may_not_exit",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -174,6 +176,19 @@ def import_callable(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigurationError(f"{name} is a {type(found).__name__}, nothing to call")
     return found  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def policy_may_not_exit() -> Iterator[None]:
+    """Around calls of a user's policy: its ``sys.exit(0)`` must not end a gate with 0, which means that it passed.
+
+    Raises:
+        RobotraceError: It called ``sys.exit``.
+    """
+    try:
+        yield
+    except SystemExit as exc:
+        raise RobotraceError(f"the policy ended the program: {_described(exc)}") from exc
 
 
 def _described(exc: BaseException) -> str:

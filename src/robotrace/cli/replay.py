@@ -20,6 +20,7 @@ from robotrace.cli.options import (
     json_option,
     open_client,
     page_url,
+    policy_may_not_exit,
 )
 from robotrace.cli.output import ABSENT, Column, clean, number, only_json_on_stdout, print_json, print_table, yes_no
 from robotrace.errors import RobotraceError
@@ -59,7 +60,7 @@ def _expanded(value: str, ctx: click.Context, option: click.Parameter) -> Iterat
         yield value
         return
     try:
-        with click.open_file(value[1:], encoding="utf-8") as file:
+        with click.open_file(value[1:], encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except (OSError, ValueError) as exc:
         reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
@@ -101,7 +102,8 @@ def run(
     """Replay recorded observations through a policy, and compare what it does with what was done.
 
     MODULE:FN is called with the observation of each step, a dict of arrays, and returns a dict of arrays. The working
-    directory is importable. Exit code 1: a replay failed, or the deployment recommends to hold the candidate.
+    directory is importable. Exit code 1: a replay failed or could not be stored, or the deployment recommends to hold
+    the candidate.
 
     \b
     Example:
@@ -110,7 +112,7 @@ def run(
     """
     from robotrace import evals
 
-    with only_json_on_stdout(as_json):
+    with only_json_on_stdout(as_json), policy_may_not_exit():
         act = import_callable(policy)
         with open_client(base_url, profile) as client:
             if dry_run:
@@ -133,9 +135,9 @@ def run(
             progress = _Progress(len(baseline_episodes))
             try:
                 results = evals.run_against(campaign, policy_callable=act, on_episode=progress, dry_run=dry_run)
-            except KeyboardInterrupt:
+            except BaseException:  # Ctrl-C, mostly; nobody would end the run otherwise
                 if not dry_run:
-                    with contextlib.suppress(RobotraceError):  # the interrupt matters more
+                    with contextlib.suppress(RobotraceError):  # what stopped it matters more
                         evals.complete_run(campaign, status="cancelled")
                 raise
             answer = {} if dry_run else evals.complete_run(campaign)
@@ -157,7 +159,8 @@ def run(
     else:
         _print_summary(summary, results, url)
     held = not dry_run and (summary or {}).get("recommend") != "ship"
-    if held or any(result.status != "complete" for result in results):
+    # What a deployment never got is not in what it recommends.
+    if held or campaign._unsent or any(result.status != "complete" for result in results):
         click.get_current_context().exit(1)
 
 

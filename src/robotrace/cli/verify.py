@@ -15,6 +15,7 @@ from robotrace.cli.options import (
     import_callable,
     json_option,
     open_client,
+    policy_may_not_exit,
 )
 from robotrace.cli.output import ABSENT, Column, clean, only_json_on_stdout, print_json, print_table
 
@@ -51,7 +52,7 @@ def check(
         raise click.UsageError("--dry-run goes with --policy")
     from robotrace import verify as gates
 
-    with only_json_on_stdout(as_json), open_client(base_url, profile) as client:
+    with only_json_on_stdout(as_json), policy_may_not_exit(), open_client(base_url, profile) as client:
         if policy is None:
             gate = gates.check_gate(candidate_policy_version=candidate, client=client)
             code = 0 if gate.get("passed") is True else 1
