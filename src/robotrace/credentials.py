@@ -25,7 +25,7 @@ from typing import Any
 
 from robotrace.errors import ConfigurationError
 
-__all__ = ["delete_profile", "read_profiles", "write_profile"]
+__all__ = ["check_writable", "delete_profile", "read_profiles", "write_profile"]
 
 
 def read_profiles(path: Path) -> dict[str, Any]:
@@ -49,6 +49,16 @@ def read_profiles(path: Path) -> dict[str, Any]:
         return _parse_toml(content.decode())
     except ValueError as exc:  # not UTF-8, or not TOML
         raise ConfigurationError(f"the credentials file {path} is not valid TOML: {exc}") from exc
+
+
+def check_writable(path: Path) -> None:
+    """See that a profile can be written, as far as that can be seen without writing one; makes the folder.
+
+    Raises:
+        ConfigurationError: The file's folder cannot be made or written into.
+    """
+    with _locked(path):
+        pass
 
 
 def write_profile(path: Path, name: str, values: Mapping[str, str | None]) -> None:

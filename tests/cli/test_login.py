@@ -152,6 +152,13 @@ def test_a_second_login_needs_force_and_the_former_key_is_named(real: str, tmp_p
     assert "user_email" not in profiles()["default"]
 
 
+def test_the_former_key_is_revoked_where_it_was_made(approving: WireServer) -> None:
+    write_profile(credentials_path(), "default", {"api_key": KEY, "base_url": "http://127.0.0.1:9/"})
+    result = robotrace("login", "--force", "--no-browser", "--base-url", approving.url)
+    assert "until it is revoked: http://127.0.0.1:9/portal/api-keys\n" in result.stdout
+    assert profiles()["default"]["base_url"] == approving.url
+
+
 # --- against servers of others
 
 
@@ -288,6 +295,13 @@ def test_a_credentials_file_that_others_can_read_is_refused_before_anybody_is_as
         line = one_line(robotrace(*command))
         assert f"chmod 600 {credentials_path()}" in line
         assert KEY not in line
+    assert approving.requests == []
+
+
+def test_nobody_is_asked_where_the_key_could_not_be_stored(approving: WireServer, tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to(tmp_path / "unmounted")
+    result = robotrace("login", "--base-url", approving.url, ROBOTRACE_HOME=str(tmp_path / "home"))
+    assert "cannot be written" in one_line(result)
     assert approving.requests == []
 
 

@@ -30,7 +30,7 @@ from robotrace.config import (
     resolve_target,
     target_settings,
 )
-from robotrace.credentials import delete_profile, read_profiles, write_profile
+from robotrace.credentials import check_writable, delete_profile, read_profiles, write_profile
 from robotrace.errors import AuthError, ConfigurationError, RobotraceError, TransportError
 
 __all__ = ["key_prefix", "login", "logout", "whoami"]
@@ -63,6 +63,8 @@ def login(base_url: str | None, profile: str | None, no_browser: bool, force: bo
     if _text(stored.get("api_key")) and not force:
         _already(name, stored, url if asked == "argument" else None)
         return
+    # Before anybody is asked: the key of an approval that cannot be stored would be nobody's, and in force.
+    check_writable(path)
     try:
         approval = _run(url, no_browser=no_browser)
     except TransportError as exc:
@@ -83,7 +85,8 @@ def login(base_url: str | None, profile: str | None, no_browser: bool, force: bo
         },
     )
     click.echo(f"Logged in to {kept}{f' as {approval.user_email}' if approval.user_email else ''}.")
-    for line in (remark, *_hints(name, kept, former=_text(stored.get("api_key")) is not None)):
+    former = _text(stored.get("base_url")) or kept if _text(stored.get("api_key")) else None
+    for line in (remark, *_hints(name, kept, former)):
         if line:
             click.echo(line)
 
@@ -249,11 +252,12 @@ def _agreed_url(ours: str, theirs: str | None) -> tuple[str, str | None]:
     return checked, None
 
 
-def _hints(name: str, url: str, *, former: bool) -> list[str]:
-    """What the person has to know to use the key."""
+def _hints(name: str, url: str, former: str | None) -> list[str]:
+    """What the person has to know to use the key; ``former``: the deployment of the key that it replaces."""
     lines = []
-    if former:
-        lines.append(f"The former key of this profile stays in force until it is revoked: {url}/portal/api-keys")
+    if former is not None:
+        keys = f"{former.rstrip('/')}/portal/api-keys"
+        lines.append(f"The former key of this profile stays in force until it is revoked: {keys}")
     if name != profile_name():
         lines.append(f"To use this profile: --profile {name!r}, or {ENV_PROFILE}={name!r} in the environment.")
     for variable, other in ((ENV_API_KEY, None), (ENV_BASE_URL, url)):
