@@ -97,6 +97,7 @@ def test_fields_of_a_newer_client_are_ignored(api):
     [
         ({"candidate_policy_version": None}, "candidate_policy_version"),
         ({"candidate_policy_version": ""}, "candidate_policy_version"),
+        ({"candidate_policy_version": " \t"}, "candidate_policy_version"),
         ({"candidate_policy_version": "x" * 201}, "candidate_policy_version"),
         ({"baseline_episode_ids": []}, "baseline_episode_ids"),
         ({"baseline_episode_ids": [""]}, "baseline_episode_ids"),

@@ -202,6 +202,18 @@ def eval_run(api, candidate="v2"):
     return api.http.post("/api/ingest/eval-run", json=body).json()["eval_run_id"]
 
 
+def test_a_candidate_is_the_same_with_and_without_the_spaces_around_it(api):
+    """Some clients take them off in one call and leave them on in another; the page takes them off."""
+    scenario = promote(api, severity="critical")
+    body = {"candidate_policy_version": " v 2 ", "baseline_episode_ids": ["x"]}
+    run = api.http.post("/api/ingest/eval-run", json=body).json()["eval_run_id"]
+    assert push(api, scenario, candidate="v 2", status="pass", eval_run_id=run).status_code == 200
+    assert push(api, promote(api), candidate="v 2\n", status="pass").json()["candidate_policy_version"] == "v 2"
+    assert check(api, "\tv 2").status_code == 200
+    page = api.http.get("/portal/verify.json", params={"candidate": " v 2 "}).json()
+    assert [entry["latest_status"] for entry in page["gate"]["scenarios"]] == ["pass", "pass"]
+
+
 def test_a_repeat_for_the_same_eval_run_replaces_its_result_and_is_the_latest(api):
     scenario, run = promote(api, severity="critical"), eval_run(api)
     first = push(api, scenario, status="error", eval_run_id=run, error="ConnectionError: gone").json()

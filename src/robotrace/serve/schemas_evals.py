@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from robotrace.serve.schemas import Metadata, Utc, Version
 
@@ -41,7 +41,8 @@ def _encodable(value: str) -> str:
 
 
 Severity = Literal["critical", "warning", "info"]
-NamedVersion = Annotated[Version, Field(min_length=1)]
+# Results are matched by it, and clients differ in whether they send the spaces around what was typed.
+NamedVersion = Annotated[Version, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, Field(max_length=200)]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, AfterValidator(_encodable)]
