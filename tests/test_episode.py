@@ -235,7 +235,7 @@ def test_the_bytes_of_a_slot_that_is_replaced_count_once(episode, deployment, fi
         ({"status": "recording"}, "status is 'recording'"),
         ({"failure_time_s": 1.0}, "only"),
         ({"duration_s": float("nan")}, "finite"),
-        ({"bytes_total": 1.5}, "bytes_total must be a number"),
+        ({"bytes_total": 1.5}, "bytes_total must be an integer"),
         ({"bytes_total": -1}, "bytes_total must be 0 or more"),
         ({"duration_s": -1}, "duration_s must be a finite number, 0 or more"),
         ({"fps": 0}, "fps must be a finite number above 0"),

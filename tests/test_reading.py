@@ -28,6 +28,12 @@ def test_a_list_sends_the_filters_that_were_given_and_no_others(client, server):
     assert plain.body == b""
 
 
+def test_a_filter_that_is_no_unicode_is_asked_for_as_it_is_shown(client, server):
+    server.on("GET", EPISODES, Answer(200, {"episodes": [], "next": None}))
+    client.list_episodes(robot="caf\udce9")
+    assert server.requests[0].target == f"{EPISODES}?limit=50&robot=caf%5Cudce9"
+
+
 def test_an_episode_is_what_the_deployment_says(client, server):
     episode = {"episode_id": EPISODE_ID, "metadata": {"task": "pick"}, "anything": ["else"]}
     server.on("GET", EPISODE, Answer(200, episode))
@@ -46,7 +52,7 @@ def test_an_id_cannot_lead_to_another_route(client, server):
         f"{EPISODES}/a%3Fb%3Dc",
         f"{EPISODES}/%C3%BC%23",
     ]
-    for episode_id in ("", ".", "..", None, 7):
+    for episode_id in ("", ".", "..", None, 7, "caf\udce9"):
         with pytest.raises(ConfigurationError, match="id of an episode"):
             client.get_episode(episode_id)
     with pytest.raises(ConfigurationError, match="kind"):

@@ -159,7 +159,8 @@ def _checked_number(name: str, value: Any, number: _Number) -> Any:
             raise TypeError
         converted = number.convert(value)
     except (TypeError, ValueError):
-        raise ConfigurationError(f"{name} must be a number, got {value!r}") from None
+        what = "an integer" if number.convert is operator.index else "a number"
+        raise ConfigurationError(f"{name} must be {what}, got {value!r}") from None
     except OverflowError:  # an integer beyond float64
         converted = math.inf
     if not number.fits(converted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -38,7 +39,8 @@ def list_episodes(transport: Transport, *, limit: int, cursor: str | None, **fil
     """
     query = {"limit": limit, "cursor": cursor, **filters}
     given = {name: value for name, value in query.items() if value is not None}
-    return transport.call("GET", f"/api/episodes?{urlencode(given)}")
+    # An argument of the command line that was not UTF-8 is nothing that an episode can have.
+    return transport.call("GET", f"/api/episodes?{urlencode(given, errors='backslashreplace')}")
 
 
 def get_episode(transport: Transport, episode_id: str) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def download_artifact(
 
 def _path(episode_id: str) -> str:
     # A dot segment would be another route.
-    if not isinstance(episode_id, str) or episode_id.strip(".") == "":
-        raise ConfigurationError(f"{episode_id!r} cannot be the id of an episode")
-    return f"/api/episodes/{quote(episode_id, safe='')}"
+    if isinstance(episode_id, str) and episode_id.strip(".") != "":
+        with contextlib.suppress(UnicodeEncodeError):  # an argument of the command line that was not UTF-8
+            return f"/api/episodes/{quote(episode_id, safe='')}"
+    raise ConfigurationError(f"{episode_id!r} cannot be the id of an episode")
