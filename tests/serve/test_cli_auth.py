@@ -12,7 +12,7 @@ from html import unescape
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import (
@@ -322,6 +322,21 @@ def test_another_page_cannot_approve(web, headers):
     answer = web.post(PAGE, data={"code": started["user_code"], "decision": "approve"}, headers=headers)
     assert answer.status_code == 403
     assert poll(web, started).json() == {"status": "pending"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_page_cannot_use_up_the_limits(web, database, site):
+    with database.read() as session:
+        before = session.scalar(select(func.count()).select_from(DeviceSession))
+    assert web.post(START, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "empty"}).status_code == 403
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(DeviceSession)) == before
+    for number in range(2 * GuessLimit.MAX_WRONG):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "image" if number % 2 else "iframe"}
+        assert web.get(PAGE, params={"code": WRONG_CODE}, headers=headers).status_code == 403
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
+    answer = web.get(PAGE, params={"code": start(web)["user_code"]}, headers=link)
+    assert (answer.status_code, "A program asks to log in" in answer.text) == (200, True)
 
 
 def test_looking_at_the_page_approves_nothing(web):

@@ -25,7 +25,7 @@ from robotrace.serve.device_sessions import (
 from robotrace.serve.keys import find_key, key_prefix
 from robotrace.serve.models import utc_now
 from robotrace.serve.pages import form_fields, page
-from robotrace.serve.same_origin import require_same_origin
+from robotrace.serve.same_origin import refuse_in_passing, require_same_origin
 from robotrace.serve.schemas import Utc
 from robotrace.serve.services import Services, get_services, public_base_url, require_key, sent_key
 
@@ -80,7 +80,7 @@ class RevokedKey(BaseModel):
     revoked_at: Utc
 
 
-@router.post("/api/cli/auth/start")
+@router.post("/api/cli/auth/start", dependencies=[Depends(refuse_in_passing)])
 def start_login(request: Request, response: Response, body: StartLogin | None = None) -> StartedLogin:
     """Begin a login; asks for no key, since whoever calls has none yet."""
     said = body or StartLogin()
@@ -138,7 +138,7 @@ def revoke_login(request: Request) -> RevokedKey:
         return RevokedKey(key_id=str(key.id), key_prefix=key_prefix(key), revoked_at=key.revoked_at)
 
 
-@router.get(_PAGE, include_in_schema=False)
+@router.get(_PAGE, include_in_schema=False, dependencies=[Depends(refuse_in_passing)])
 def auth_page(request: Request, code: str = "") -> HTMLResponse:
     """The form for a code, or the login that a code stands for."""
     if not code.strip():

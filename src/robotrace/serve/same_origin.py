@@ -1,4 +1,4 @@
-"""What a form that changes something asks of the request that sends it: that a page of this deployment did."""
+"""Which page had the browser send a request, and what follows for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastapi import HTTPException, Request
 
 from robotrace.serve.services import public_base_url
 
-__all__ = ["require_same_origin"]
+__all__ = ["refuse_in_passing", "require_same_origin"]
 
 
 def require_same_origin(request: Request) -> None:
@@ -27,3 +27,16 @@ def require_same_origin(request: Request) -> None:
     same = site == "same-origin" if site is not None else request.headers.get("origin") == public_base_url(request)
     if not same:
         raise HTTPException(403, "this form is only accepted from a page of this deployment")
+
+
+def refuse_in_passing(request: Request) -> None:
+    """Refuse what a page of another site has the browser send without being asked to; a link to here is fine.
+
+    For routes that take no key and count what comes: a page could not read the answers, but use up the limits.
+
+    Raises:
+        HTTPException: 403.
+    """
+    foreign = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    if foreign and not (request.method == "GET" and request.headers.get("sec-fetch-dest") == "document"):
+        raise HTTPException(403, "not from a page of another site")
