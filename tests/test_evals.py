@@ -1,9 +1,11 @@
 """An eval run over the wire: what is asked, what is sent, and what goes on when something fails."""
 
 import inspect
+import io
 import logging
 import math
 import typing
+import zipfile
 
 import pytest
 from wire_server import API_KEY, CREATE, FINALIZE, Answer
@@ -11,6 +13,7 @@ from wire_server import API_KEY, CREATE, FINALIZE, Answer
 import robotrace
 from robotrace import Client, ConfigurationError, EpisodeOutcome, ServerError, TransportError, evals
 from robotrace.errors import APIError, ValidationError
+from robotrace.eval_baseline import fetched_baseline
 
 pytest.importorskip("numpy")
 
@@ -424,6 +427,24 @@ def test_a_broken_file_is_a_failed_row_that_says_so(run, server, content):
         "error": result.error,
     }
     assert server.received("POST", CREATE) == []
+
+
+def test_a_header_that_claims_terabytes_gets_no_memory_for_them(run, server):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive, archive.open("observation/value.npy", "w") as member:
+        claim = {"descr": "<f8", "fortran_order": False, "shape": (6 * 10**12, 2)}
+        np.lib.format.write_array_header_1_0(member, claim)
+        member.write(bytes(96))
+    serve_baseline(server, sensors=file.getvalue())
+    (result,) = replay(run)
+    assert result.error.endswith("observation/value.npy claims to be larger than it is")
+
+
+def test_a_large_array_is_read_row_by_row_from_the_disk_and_a_small_one_is_kept(client, server):
+    sensors = {"camera/value": np.zeros((3, 3 * 1024 * 1024), dtype=np.uint8), "joints/value": np.zeros((3, 7))}
+    serve_baseline(server, sensors=npz(sensors, compressed=True))
+    with fetched_baseline(client._transport, "base_1", np) as baseline:
+        assert [isinstance(array, np.memmap) for array in baseline.sensors.values()] == [True, False]
 
 
 # --- what fails
