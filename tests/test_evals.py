@@ -655,6 +655,18 @@ def test_what_could_not_be_stored_is_sent_again_when_the_run_ends(client, server
     assert server.requests[-1].json == {"status": "completed", "metadata": {"by": "ci"}}
 
 
+def test_a_deployment_that_was_waited_for_in_vain_is_asked_once_a_result_until_it_answers(client, server):
+    for name in ("a", "b", "c", "d"):
+        serve_baseline(server, name)
+    run = evals.create_run(candidate_policy_version="v2", baseline_episode_ids=["a", "b", "c", "d"], client=client)
+    gone, there = Answer(503), Answer(200, {})
+    server.on("POST", RESULT, *[gone] * 4, gone, there, gone, there)
+    replay(run)
+    sent = [push.json["baseline_episode_id"] for push in server.received("POST", RESULT)]
+    assert sent == ["a", "a", "a", "a", "b", "c", "d", "d"]
+    assert list(run._unsent) == ["a", "b"]
+
+
 def test_the_run_ends_and_names_the_results_that_are_still_missing(client, server, caplog):
     for name in ("a", "b"):
         serve_baseline(server, name)

@@ -54,7 +54,10 @@ def gate(*scenarios):
             "*, scenario_id, candidate_policy_version, status=None, candidate_episode_id=None, eval_run_id=None, "
             "metrics=None, error=None, client=None",
         ),
-        (verify.run_check, "*, candidate_policy_version, policy_callable=None, dry_run=False, client=None"),
+        (
+            verify.run_check,
+            "*, candidate_policy_version, policy_callable=None, dry_run=False, client=None, on_episode=None",
+        ),
     ],
 )
 def test_signatures_are_those_of_the_contract(function, parameters):
@@ -217,8 +220,15 @@ def test_each_critical_scenario_that_has_not_passed_is_replayed_and_recorded(cli
     before = gate(scenario(1), scenario(2, "fail"), scenario(3, "pass"), scenario(4, severity="info"))
     after = gate(scenario(1, "pass"), scenario(2, "pass"), scenario(3, "pass"))
     replayable.on("POST", CHECK, before, after)
-    found = verify.run_check(candidate_policy_version=" v2", policy_callable=claims(True, False), client=client)
+    replays = []
+    found = verify.run_check(
+        candidate_policy_version=" v2",
+        policy_callable=claims(True, False),
+        client=client,
+        on_episode=lambda result: replays.append((result.baseline_episode_id, len(replayable.received("POST", STORE)))),
+    )
     assert found == (0, after.body)
+    assert replays == [("base_1", 1), ("base_2", 2)]
     (create,) = replayable.received("POST", replayable.run_path)
     assert create.json == {
         "candidate_policy_version": "v2",

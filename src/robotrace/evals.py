@@ -77,6 +77,7 @@ class EvalRun:
     episodes_failed: int = 0
     _client: Client | None = field(default=None, repr=False, compare=False)
     _unsent: dict[str, EvalResult] = field(default_factory=dict, repr=False, compare=False)
+    _unanswered: bool = field(default=False, repr=False, compare=False)
 
 
 @dataclass
@@ -229,6 +230,7 @@ def complete_run(
         TransportError: It could not be reached.
     """
     client = run._client or client or default_client()
+    run._unanswered = False
     for result in list(run._unsent.values()):
         if not _store_result(client, run, result):
             break  # the rest would wait as long, and in vain
@@ -303,11 +305,18 @@ def _store_result(client: Client, run: EvalRun, result: EvalResult) -> bool:
     run._unsent[result.baseline_episode_id] = result
     try:
         answer = client._transport.call(
-            "POST", f"{_ROUTE}/{quote(run.id, safe='')}/result", body, retry_rate_limit=True, retry_failures=True
+            "POST",
+            f"{_ROUTE}/{quote(run.id, safe='')}/result",
+            body,
+            retry_rate_limit=True,
+            # A deployment that was waited for in vain is asked once a result: 7 s each would add up to hours.
+            retry_failures=not run._unanswered,
         )
     except RobotraceError as exc:
         _log.warning("the result of baseline episode %s could not be stored: %s", result.baseline_episode_id, exc)
-        return not isinstance(exc, (TransportError, ServerError))
+        run._unanswered = isinstance(exc, (TransportError, ServerError))
+        return not run._unanswered
+    run._unanswered = False
     del run._unsent[result.baseline_episode_id]
     run.status = str(answer.get("run_status", run.status))
     return True

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from robotrace import evals
@@ -144,6 +144,7 @@ def run_check(
     policy_callable: evals.PolicyCallable | None = None,
     dry_run: bool = False,
     client: Client | None = None,
+    on_episode: Callable[[evals.EvalResult], None] | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Replay every critical scenario that the candidate has not passed, store the results, and ask the gate again.
 
@@ -155,6 +156,7 @@ def run_check(
         dry_run: Replay, and store nothing, so that the gate stays as it is; what the replays came to is in
             ``dry_run`` of the answer.
         client: Else the default one.
+        on_episode: Called after each scenario's replay, as in :func:`robotrace.evals.run_against`.
 
     Returns:
         0 when the candidate passes, else 1; and the gate, as in :func:`check_gate`.
@@ -181,7 +183,7 @@ def run_check(
         )
     if dry_run:
         run = evals.EvalRun("dry-run", version, None, list(scenarios), None, _client=client)
-        results = evals.run_against(run, policy_callable=policy_callable, dry_run=True)
+        results = evals.run_against(run, policy_callable=policy_callable, on_episode=on_episode, dry_run=True)
         replays = [{"scenario_id": scenarios[result.baseline_episode_id], **_shown(result)} for result in results]
         return 1, {**gate, "dry_run": replays}
     run = evals.create_run(
@@ -208,6 +210,8 @@ def run_check(
             client._transport.call("POST", _RESULT, body, retry_rate_limit=True, retry_failures=True)
         except RobotraceError as exc:
             _log.warning("the result of scenario %s could not be stored: %s", scenario_id, exc)
+        if on_episode is not None:
+            on_episode(result)
 
     try:
         evals.run_against(run, policy_callable=policy_callable, on_episode=record)

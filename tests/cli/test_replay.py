@@ -317,6 +317,7 @@ def test_the_gate_blocks_until_the_candidate_has_passed_every_critical_scenario(
     passed = at(*check, "--policy", "users_policy:good")
     assert passed.returncode == 0, passed.stderr
     assert "pass (claimed)" in passed.stdout
+    assert passed.stderr.startswith(f"[1] {episode}  complete  success yes (claimed)")
     assert at("verify", "check", "--candidate-version", candidate).returncode == 0
 
     document = json.loads(at("verify", "check", "--candidate", f"{candidate}-b", "--json").stdout)

@@ -22,7 +22,8 @@ from robotrace.cli.options import (
     page_url,
     policy_may_not_exit,
 )
-from robotrace.cli.output import ABSENT, Column, clean, number, only_json_on_stdout, print_json, print_table, yes_no
+from robotrace.cli.output import ABSENT, Column, clean, number, only_json_on_stdout, print_json, print_table
+from robotrace.cli.progress import ReplayProgress
 from robotrace.errors import RobotraceError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def run(
                     name=name,
                     client=client,
                 )
-            progress = _Progress(len(baseline_episodes))
+            progress = ReplayProgress(len(baseline_episodes))
             try:
                 results = evals.run_against(campaign, policy_callable=act, on_episode=progress, dry_run=dry_run)
             except BaseException:  # Ctrl-C, mostly; nobody would end the run otherwise
@@ -162,31 +163,6 @@ def run(
     # What a deployment never got is not in what it recommends.
     if held or campaign._unsent or any(result.status != "complete" for result in results):
         click.get_current_context().exit(1)
-
-
-class _Progress:
-    """A line for each replay that has ended."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-
-    def __call__(self, result: EvalResult) -> None:
-        self._done += 1
-        click.echo(f"[{self._done}/{self._total}] {result.baseline_episode_id}  {clean(_outline(result))}")
-
-
-def _outline(result: EvalResult) -> str:
-    if result.status != "complete":
-        return f"{result.status}: {result.error or 'no reason was given'}"
-    metrics = result.metrics
-    claimed = " (claimed)" if metrics.get("outcome_candidate") == "claimed" else ""
-    return (
-        f"{result.status}  success {yes_no(metrics.get('success_candidate'))}{claimed}"
-        f"  action distance {number(metrics.get('action_l2_distance'))}"
-        f"  out of distribution {number(metrics.get('ood_action_share'))}"
-        f"  steps {number(metrics.get('step_count'))}"
-    )
 
 
 def _print_summary(summary: Mapping[str, Any] | None, results: Sequence[EvalResult], url: str | None) -> None:

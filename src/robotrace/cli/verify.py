@@ -18,6 +18,7 @@ from robotrace.cli.options import (
     policy_may_not_exit,
 )
 from robotrace.cli.output import ABSENT, Column, clean, only_json_on_stdout, print_json, print_table
+from robotrace.cli.progress import ReplayProgress
 
 __all__ = ["verify"]
 
@@ -62,6 +63,7 @@ def check(
                 policy_callable=import_callable(policy),
                 dry_run=dry_run,
                 client=client,
+                on_episode=ReplayProgress(None, err=True),  # stdout has the gate's table
             )
     if as_json:
         print_json(gate)
