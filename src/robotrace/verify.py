@@ -74,7 +74,8 @@ def promote(
         baseline_episode_id: The episode.
         name: Up to 200 characters.
         description: What must not happen.
-        severity: ``critical``, ``warning`` or ``info``; only a critical one blocks.
+        severity: ``critical``, ``warning`` or ``info``; only a critical one blocks. It is always sent: a repeat that
+            does not name it makes a critical scenario a warning.
         client: Else the default one.
 
     Returns:
