@@ -11,6 +11,7 @@ from typing import Any
 
 from robotrace.capture.clock import EnvClock
 from robotrace.capture.frames import as_rgb
+from robotrace.capture.options import Options
 from robotrace.capture.process import EpisodeFile, RecordingProcess
 from robotrace.capture.streams import Rows, Stream
 from robotrace.capture.video import VideoStream
@@ -26,6 +27,7 @@ _BLOCK_NS = 1_000_000_000
 _FALLBACK_FRAME_NS = 33_333_333
 _STAMP = "<i8"
 _WALL_CLOCK = "wall_clock/value"
+_DEFAULTS = Options()
 
 
 class Recording:
@@ -35,6 +37,7 @@ class Recording:
         process: Where it is written.
         clock: The env's.
         create: Makes the create payload, given the episode's uuid.
+        options: The plugin's.
         keep_dropped: Whether the episode is kept when its owner is garbage-collected without ending it.
     """
 
@@ -44,6 +47,7 @@ class Recording:
         clock: EnvClock,
         create: Callable[[str], Mapping[str, Any]],
         *,
+        options: Options = _DEFAULTS,
         keep_dropped: bool = False,
     ) -> None:
         self.uuid = str(uuid.uuid4())
@@ -54,6 +58,7 @@ class Recording:
         self._process = process
         self._clock = clock
         self._create = create
+        self._options = options
         self._keep_dropped = keep_dropped
         self._dropped: weakref.finalize[..., Recording] | None = None
         self._file: EpisodeFile | None = None
@@ -122,6 +127,42 @@ class Recording:
         self._rows += 1
         if self._rows >= self._block_rows or stamp >= self._block_end_ns:
             self._hand_over(stamp)
+
+    def step_calls(
+        self,
+        picture: Callable[[], None] | None,
+        ended: Callable[[bool, bool, Mapping[str, Any]], None],
+        fault: Callable[[Exception], None],
+    ) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
+        """The two calls around each ``env.step`` of this episode: (before it, with the action; after it).
+
+        Args:
+            picture: Renders, and hands the frame to :meth:`frame`; None where there is no video.
+            ended: Called with ``terminated``, ``truncated`` and the info of the last step, once that step is recorded.
+            fault: Called with any exception of these calls; they raise none.
+        """
+        every = self._options.video_every_n_steps
+
+        def before_step(action: Any) -> None:
+            try:
+                self.act(action)
+            except Exception as exc:
+                fault(exc)
+
+        def after_step(result: Any) -> None:
+            try:
+                observation, reward, terminated, truncated, info = result
+                self.result(observation, reward, terminated, truncated)
+                done = terminated or truncated
+                # The last frame is the one that shows what went wrong.
+                if picture is not None and (done or every == 1 or self.steps % every == 0):
+                    picture()
+                if done:
+                    ended(bool(terminated), bool(truncated), info)
+            except Exception as exc:
+                fault(exc)
+
+        return before_step, after_step
 
     def frame(self, frame: Any) -> None:
         """The picture of the last observation; a change of size ends the video, with the reason noted."""

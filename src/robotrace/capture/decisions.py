@@ -1,0 +1,334 @@
+"""What is decided about an episode at its start and at its end, for a single environment as for each of a vector.
+
+At the start: its number, whether it is recorded, whether it has video, and under which labels. At the end: how it came
+out, whether it is kept, and what its metadata say. Nothing here touches an environment, and of the recording only
+:meth:`~robotrace.capture.recording.Recording.end` and :meth:`~robotrace.capture.recording.Recording.discard` are used.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from robotrace import faults
+from robotrace.capture.clock import EnvClock
+from robotrace.capture.environment import EnvFacts, ResetRecord
+from robotrace.capture.options import EpisodeEnd, Options
+from robotrace.capture.recording import Recording
+from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_trigger, cubic, every, rate
+from robotrace.context.git import find_git_sha
+from robotrace.context.host import host_facts, run_id, versions
+from robotrace.context.trace import current_trace
+from robotrace.ingest import EpisodeFinalStatus, create_payload
+
+__all__ = ["Decisions", "Start", "Verdict", "broken", "ended", "interrupted", "is_wanted", "raised", "unfinished"]
+
+_BURST = 20
+_VIDEO_RATE = "2/min"
+"""One video per 30 s at the most, unless ``video_trigger`` says otherwise."""
+_TRACEBACK_LINES = 40
+_INT64 = 2**63
+_MAX_TEXT = 200
+"""What the wire takes of a name or version; a longer one is cut rather than refused with its episode."""
+_NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""Somebody ended the program: that says nothing of the policy."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """An episode that is going to be recorded.
+
+    Attributes:
+        index: Its number among all episodes, recorded or not, from 0.
+        seed: What its reset was given.
+        video: Whether it has video.
+        labels: The labels as they were at its start.
+        trace: The OpenTelemetry trace it belongs to.
+        env_index: Which environment of a vector it is of.
+    """
+
+    index: int
+    seed: int | None
+    video: bool
+    labels: Mapping[str, Any]
+    trace: dict[str, str] | None = None
+    env_index: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an episode came out.
+
+    Attributes:
+        status: What the deployment is told.
+        success: None where nobody knows.
+        terminated: Of the last step.
+        truncated: Of the last step.
+        partial: It did not come to its end: ``keep_partial`` decides whether it is kept.
+        metadata: The reason, the exception, the last info.
+        fault: What went wrong in the recorder.
+        error: The exception that ended it.
+    """
+
+    status: EpisodeFinalStatus
+    success: bool | None
+    terminated: bool = False
+    truncated: bool = False
+    partial: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    fault: str | None = None
+    error: BaseException | None = None
+
+
+def ended(options: Options, end: EpisodeEnd) -> Verdict:
+    """The verdict on an episode whose last step was terminated or truncated; never raises."""
+    success, reason, fault = None, None, None
+    metadata: dict[str, Any] = {}
+    try:
+        success, reason = _judge(options, end)
+        if end.info and options.infos is not False:
+            metadata["final_info"] = _scalars(end.info)
+    except Exception as exc:  # failure() is the user's; an info may be anything
+        fault = f"the outcome could not be told: {type(exc).__name__}: {exc}"
+        faults.report("the outcome of an episode could not be told", exc)
+    if reason is not None:
+        metadata["failure_reason"] = reason
+    status: EpisodeFinalStatus = "failed" if success is False else "ready"
+    return Verdict(status, success, end.terminated, end.truncated, metadata=metadata, fault=fault)
+
+
+def raised(error: BaseException) -> Verdict:
+    """The env or the policy raised: the episode we most want. Ctrl-C and an exit are no failure of the policy."""
+    success = None if isinstance(error, _NO_FAILURES) else False
+    return Verdict("failed", success, partial=True, metadata=_failure_of(error), error=error)
+
+
+def interrupted(error: BaseException | None) -> Verdict:
+    """The process ends in the middle of the episode, with the exception that ended it where there was one."""
+    if error is not None:
+        return raised(error)
+    reason = "interrupted: the process ended in the middle of the episode"
+    return Verdict("failed", None, partial=True, metadata={"failure_reason": reason})
+
+
+def unfinished() -> Verdict:
+    """Closed or reset in the middle."""
+    return Verdict("ready", None, partial=True, metadata={"partial": True})
+
+
+def broken(exc: Exception) -> Verdict:
+    """A fault of our own ended the recording; the episode itself went on, so that nobody knows how it came out."""
+    return Verdict("ready", None, fault=f"{type(exc).__name__}: {exc}")
+
+
+def is_wanted(options: Options, verdict: Verdict) -> bool:
+    """Whether ``keep_partial`` and ``only`` keep an episode of that outcome; an unknown one is in neither half."""
+    if verdict.partial:
+        if options.keep_partial == "never":
+            return False
+        if verdict.status != "failed" and options.keep_partial != "always":
+            return False
+    if options.only == "failures":
+        return verdict.status == "failed"
+    if options.only == "successes":
+        return verdict.success is True
+    return True
+
+
+class Decisions:
+    """Numbers, limits, triggers and labels of one recorder's episodes, however many envs it has.
+
+    Args:
+        options: The plugin's options.
+        adapter: The plugin's name, for the metadata.
+    """
+
+    def __init__(self, options: Options, adapter: str) -> None:
+        self.options = options
+        self._adapter = adapter
+        self._labels: dict[str, Any] = {}
+        self._trigger: Trigger = as_trigger("trigger", options.trigger) or every(options.every_n_episodes)
+        self._video_trigger = as_trigger("video_trigger", options.video_trigger, numbers=True) or _seldom()
+        self._bucket = None if options.max_per_minute is None else TokenBucket(options.max_per_minute, _BURST)
+        self._episodes = 0
+        self._taken = 0
+        self._counting = threading.Lock()  # an episode may end on the thread that closes the env
+
+    def label(self, *, policy_version: str | None, metadata: Mapping[str, Any] | None, name: str | None) -> None:
+        """Change the labels of the episodes to come; None leaves one as it is, ``metadata`` is merged."""
+        if policy_version is not None:
+            self._labels["policy_version"] = policy_version
+        if name is not None:
+            self._labels["name"] = name
+        if metadata is not None:
+            self._labels["metadata"] = {**self._labels.get("metadata", {}), **metadata}
+
+    def start(self, seed: int | None, *, can_render: bool, env_index: int | None = None) -> Start | None:
+        """Number the episode that begins, and decide whether it is recorded.
+
+        Args:
+            seed: What its reset was given.
+            can_render: Whether there is anything to make a video of.
+            env_index: Which environment of a vector.
+
+        Returns:
+            None when it is not recorded.
+        """
+        index = self._episodes
+        self._episodes += 1
+        options = self.options
+        if options.max_episodes is not None and self._taken >= options.max_episodes:
+            return None
+        begun = EpisodeStart(index, seed)
+        if not self._trigger(begun) or (options.only == "all" and not self._take()):
+            return None
+        video = can_render and options.video is not False and self._video_trigger(begun)
+        return Start(index, seed, video, dict(self._labels), current_trace(), env_index)
+
+    def create(
+        self,
+        start: Start,
+        uuid: str,
+        *,
+        facts: EnvFacts,
+        clock: EnvClock,
+        before_reset: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """The create payload of an episode that was started.
+
+        Args:
+            start: From :meth:`start`.
+            uuid: The recording's.
+            facts: The env's.
+            clock: The env's.
+            before_reset: What :meth:`ResetRecord.before` gave for its reset.
+        """
+        options = self.options
+        metadata = {
+            "adapter": self._adapter,
+            "env": facts.metadata,
+            "episode_index": start.index,
+            **({} if start.env_index is None else {"env_index": start.env_index}),
+            "clock": clock.source,
+            "run_id": run_id(),
+            "host": host_facts(),
+            "versions": versions(),
+            "reproduce": ResetRecord.reproduce(facts, dict(before_reset)),
+            **({"tags": list(options.tags)} if options.tags else {}),
+            **options.metadata,
+            **start.labels.get("metadata", {}),
+        }
+        seed = start.seed if options.seed is None else options.seed
+        return create_payload(
+            source=options.source,
+            request_uploads=(),
+            client_episode_id=uuid,
+            name=_fit(start.labels.get("name") or options.name or f"{facts.env_id} #{start.index}"),
+            robot=options.robot,
+            policy_version=_fit(start.labels.get("policy_version") or options.policy_version),
+            env_version=_fit(options.env_version or facts.env_version),
+            git_sha=options.git_sha or find_git_sha(),
+            # A larger one is in metadata.reproduce, which has no column's width.
+            seed=seed if seed is not None and -_INT64 <= seed < _INT64 else None,
+            fps=clock.fps,
+            otel=start.trace,
+            metadata=metadata,
+        )
+
+    def finish(self, start: Start, recording: Recording, verdict: Verdict, *, fps: float | None) -> None:
+        """Keep the recording, with its outcome, or discard it.
+
+        Args:
+            start: From :meth:`start`.
+            recording: What was recorded; ended when this returns.
+            verdict: How it came out.
+            fps: Steps a second on its clock.
+        """
+        if not self._keeps(verdict):
+            recording.discard()
+            return
+        total = recording.reward_total
+        outcome = {
+            "success": verdict.success,
+            "reward_total": total if math.isfinite(total) else None,
+            "steps": recording.steps,
+            "terminated": verdict.terminated,
+            "truncated": verdict.truncated,
+        }
+        recording.end(
+            verdict.status,
+            {"outcome": outcome, **verdict.metadata},
+            fps=fps,
+            failure_time_s=recording.duration_s if verdict.status == "failed" else None,
+            fault=verdict.fault,
+        )
+
+    def _take(self) -> bool:
+        with self._counting:
+            if self.options.max_episodes is not None and self._taken >= self.options.max_episodes:
+                return False
+            if self._bucket is not None and not self._bucket.take():
+                return False
+            self._taken += 1
+        return True
+
+    def _keeps(self, verdict: Verdict) -> bool:
+        wanted = is_wanted(self.options, verdict)
+        if self.options.only != "all":
+            return wanted and self._take()
+        if not wanted:
+            with self._counting:
+                self._taken -= 1  # max_episodes is of those one has in the end
+        return wanted
+
+
+def _judge(options: Options, end: EpisodeEnd) -> tuple[bool | None, str | None]:
+    signal = end.info.get(options.success_key)
+    success = None if signal is None else bool(signal)
+    if options.failure is not None:
+        if options.failure(end):
+            return False, f"failure() said so at step {end.steps}"
+        return success, None
+    if success is False:
+        how = "terminated" if end.terminated else "truncated"
+        return False, f"{options.success_key} is false at the end ({how} at step {end.steps})"
+    return success, None
+
+
+def _seldom() -> Trigger:
+    schedule, limit = cubic(), rate(_VIDEO_RATE)
+    return lambda start: schedule(start) and limit(start)
+
+
+def _fit(text: str | None) -> str | None:
+    return None if text is None else text[:_MAX_TEXT]
+
+
+def _failure_of(error: BaseException) -> dict[str, Any]:
+    lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()
+    if len(lines) > _TRACEBACK_LINES:
+        half = _TRACEBACK_LINES // 2
+        lines = [*lines[:half], "…", *lines[-half:]]
+    try:
+        message = str(error)
+    except Exception:  # an exception of the user's own, with a __str__ that fails
+        message = lines[-1]
+    return {
+        "failure_reason": f"{type(error).__name__}: {message}" if message else type(error).__name__,
+        "exception": {"type": type(error).__name__, "message": message, "traceback": lines},
+    }
+
+
+def _scalars(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers, flags and texts of an info dict; arrays and objects are left out."""
+    found: dict[str, Any] = {}
+    for key, value in info.items():
+        if isinstance(value, (bool, int, float, str)):
+            found[str(key)] = value
+        elif getattr(value, "shape", None) == () and hasattr(value, "item"):
+            found[str(key)] = value.item()
+    return found
