@@ -22,6 +22,7 @@ from robotrace.capture.recording import Recording
 from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_trigger, cubic, every, rate
 from robotrace.context.git import find_git_sha
 from robotrace.context.host import host_facts, run_id, versions
+from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
 from robotrace.ingest import EpisodeFinalStatus, create_payload
 
@@ -34,6 +35,7 @@ _TRACEBACK_LINES = 40
 _INT64 = 2**63
 _MAX_TEXT = 200
 """What the wire takes of a name or version; a longer one is cut rather than refused with its episode."""
+_OUTCOMES = {True: "success", False: "failure", None: "unknown"}
 _NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """Somebody ended the program: that says nothing of the policy."""
 
@@ -49,6 +51,7 @@ class Start:
         labels: The labels as they were at its start.
         trace: The OpenTelemetry trace it belongs to.
         env_index: Which environment of a vector it is of.
+        span: Its own span, where ``otel_spans`` asks for one.
     """
 
     index: int
@@ -57,6 +60,7 @@ class Start:
     labels: Mapping[str, Any]
     trace: dict[str, str] | None = None
     env_index: int | None = None
+    span: EpisodeSpan | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,9 @@ class Decisions:
         if not self._trigger(begun) or (options.only == "all" and not self._take()):
             return None
         video = can_render and options.video is not False and self._video_trigger(begun)
-        return Start(index, seed, video, dict(self._labels), current_trace(), env_index)
+        span = start_episode_span() if options.otel_spans else None
+        trace = current_trace() if span is None or span.trace is None else span.trace
+        return Start(index, seed, video, dict(self._labels), trace, env_index, span)
 
     def create(
         self,
@@ -223,7 +229,7 @@ class Decisions:
             **start.labels.get("metadata", {}),
         }
         seed = start.seed if options.seed is None else options.seed
-        return create_payload(
+        payload = create_payload(
             source=options.source,
             request_uploads=(),
             client_episode_id=uuid,
@@ -238,6 +244,18 @@ class Decisions:
             otel=start.trace,
             metadata=metadata,
         )
+        if start.span is not None:
+            start.span.describe(
+                {
+                    "robotrace.episode.id": uuid,
+                    "robotrace.episode.index": start.index,
+                    "robotrace.env.id": facts.env_id,
+                    "robotrace.policy.version": payload.get("policy_version"),
+                    "robotrace.run.id": run_id(),
+                    "vcs.ref.head.revision": payload.get("git_sha"),
+                }
+            )
+        return payload
 
     def finish(self, start: Start, recording: Recording, verdict: Verdict, *, fps: float | None) -> None:
         """Keep the recording, with its outcome, or discard it.
@@ -266,6 +284,16 @@ class Decisions:
             failure_time_s=recording.duration_s if verdict.status == "failed" else None,
             fault=verdict.fault,
         )
+        if start.span is not None:
+            start.span.describe(
+                {
+                    "robotrace.episode.length": recording.steps,
+                    "robotrace.episode.return": outcome["reward_total"],
+                    "robotrace.episode.outcome": _OUTCOMES[verdict.success],
+                }
+            )
+            failed = verdict.metadata.get("failure_reason", "") if verdict.status == "failed" else None
+            start.span.end(failed=failed, error=verdict.error)
 
     def _take(self) -> bool:
         with self._counting:

@@ -17,6 +17,7 @@ from robotrace.config import (
     ENV_SEED,
     recording_enabled,
 )
+from robotrace.context.spans import tracing_installed
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import EpisodeSource, checked_choice
 
@@ -216,6 +217,8 @@ class Options:
             raise ConfigurationError(f"video is {self.video!r}; it takes True, False or 'auto'")
         if not isinstance(self.otel_spans, bool):
             raise ConfigurationError(f"otel_spans must be True or False, got {self.otel_spans!r}")
+        if self.otel_spans and not tracing_installed():
+            raise ConfigurationError("otel_spans needs OpenTelemetry; run: pip install 'robotrace-dev[otel]'")
         for name in ("realtime", "enabled"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
