@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from robotrace.errors import ConfigurationError
-from robotrace.plugin import CaptureOptions, EpisodeRecorder, flush, is_enabled, new_recorder, resolve_options
+from robotrace.plugin import (
+    CaptureOptions,
+    EpisodeRecorder,
+    find_renderer,
+    flush,
+    is_enabled,
+    new_recorder,
+    resolve_options,
+)
 
 try:
     import gymnasium as gym
@@ -20,8 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["RoboTraceRecorder"]
-
-_RENDER_MODE = "rgb_array"
 
 
 class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -65,17 +71,16 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
                 f"RoboTraceRecorder records single environments, and this is {type(env).__qualname__}; "
                 "wrap the environments inside it"
             )
-        mode = env.render_mode
-        if checked.video is True and mode != _RENDER_MODE:
+        if checked.video is True and find_renderer(env) is None:
             raise ConfigurationError(
-                f"video=True needs an environment made with render_mode={_RENDER_MODE!r}; this one has {mode!r}"
+                f"video=True needs an environment made with render_mode='rgb_array'; this one has {env.render_mode!r}"
             )
         # The spec that goes into checkpoints must be JSON: callables stay out of it.
         plain: dict[str, Any] = {key: value for key, value in options.items() if not callable(value)}
         gym.utils.RecordConstructorArgs.__init__(self, **plain)
         gym.Wrapper.__init__(self, env)
         self._options = checked
-        self._recorder = self._new_recorder()
+        self._begin()
 
     @property
     def recorder(self) -> EpisodeRecorder:
@@ -113,6 +118,11 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         self._recorder.close(sys.exc_info()[1])
         self.env.close()
 
+    def render(self) -> Any:
+        """As the environment's; with ``rgb_array_list`` every frame comes, those in the video too."""
+        renderer = self._renderer
+        return self.env.render() if renderer is None or not renderer.collects else renderer.render()
+
     def flush(self, timeout_s: float = 60.0) -> bool:
         """Wait until every finished episode is sealed (and uploaded, where a deployment is configured).
 
@@ -130,12 +140,12 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the recorder: a copy records its own episodes."""
-        return {key: value for key, value in self.__dict__.items() if key != "_recorder"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_recorder", "_renderer")}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
-        self._recorder = self._new_recorder()
+        self._begin()
 
-    def _new_recorder(self) -> EpisodeRecorder:
-        render = self.env.render if self.env.render_mode == _RENDER_MODE else None
-        return new_recorder(self.env, self._options, adapter="gymnasium", render=render)
+    def _begin(self) -> None:
+        self._renderer = find_renderer(self.env)
+        self._recorder = new_recorder(self.env, self._options, adapter="gymnasium", renderer=self._renderer)

@@ -22,6 +22,7 @@ from robotrace.capture.environment import EnvFacts, ResetRecord
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recording import Recording
+from robotrace.capture.rendering import Renderer
 
 __all__ = ["EpisodeRecorder", "Interruptible", "open_recorders", "register"]
 
@@ -41,6 +42,18 @@ class Interruptible(Protocol):
 _F = TypeVar("_F", bound=Callable[..., None])
 
 _open: weakref.WeakSet[Interruptible] = weakref.WeakSet()
+
+
+class _Resetting(threading.local):
+    """The outermost recorder whose env is being reset in this thread: those of the envs inside it stay silent.
+
+    That is all it takes for one record per episode: a recorder that began no episode records no step.
+    """
+
+    recorder: EpisodeRecorder | None = None
+
+
+_resetting = _Resetting()
 
 
 def register(recorder: Interruptible) -> None:
@@ -78,7 +91,7 @@ class EpisodeRecorder:
         options: The plugin's options.
         process: Gives this process's recording half; called with the first episode that is recorded.
         adapter: The plugin's name, for the metadata.
-        render: Gives the current picture; None when the env has none.
+        renderer: Gives the current picture; None when the env has none.
 
     Attributes:
         recording: Whether the current episode is being recorded; a plugin may skip the other calls while it is
@@ -99,14 +112,14 @@ class EpisodeRecorder:
         process: Callable[[], RecordingProcess | None],
         *,
         adapter: str,
-        render: Callable[[], Any] | None = None,
+        renderer: Renderer | None = None,
     ) -> None:
         self.recording = False
         self.before_step = self.after_step = _nothing
         self._options = options
         self._decisions = Decisions(options, adapter)
         self._process = process
-        self._render = render
+        self._renderer = renderer
         self._env = weakref.ref(env)
         self._facts: EnvFacts | None = None
         self._clock = EnvClock("wall")
@@ -137,7 +150,12 @@ class EpisodeRecorder:
 
     @_contained
     def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
-        """A reset is about to happen: an episode still open is unfinished."""
+        """A reset is about to happen: an episode still open is unfinished.
+
+        :meth:`after_reset` or :meth:`failed` must follow.
+        """
+        if _resetting.recorder is None:
+            _resetting.recorder = self
         self._end(unfinished)
         # Emptied first: what cannot be read now must not be that of the reset before.
         self._seed, self._before_reset = None, {}
@@ -147,8 +165,13 @@ class EpisodeRecorder:
     @_contained
     def after_reset(self, result: tuple[Any, Any]) -> None:
         """What ``env.reset`` returned, (observation, info): decide, and begin."""
+        if _resetting.recorder is not self:
+            return
+        _resetting.recorder = None
+        if self._renderer is not None:
+            self._renderer.forget()
         observation = result[0]
-        start = self._decisions.start(self._seed, can_render=self._render is not None)
+        start = self._decisions.start(self._seed, can_render=self._renderer is not None)
         if start is None:
             return
         process = self._process()
@@ -179,6 +202,8 @@ class EpisodeRecorder:
     @_contained
     def failed(self, error: BaseException) -> None:
         """The env (or the policy) raised: the episode we most want."""
+        if _resetting.recorder is self:
+            _resetting.recorder = None
         self._end(lambda: raised(error))
 
     @_contained
@@ -202,10 +227,10 @@ class EpisodeRecorder:
 
     def _picture(self) -> None:
         current = self._current
-        if current is None or self._render is None or current.video_fault is not None:
+        if current is None or self._renderer is None or current.video_fault is not None:
             return
         try:
-            current.frame(self._render())
+            current.frame(self._renderer.picture())
         except Exception as exc:  # no GL, a broken renderer, a dead encoder: the video goes, the episode stays
             current.video_fault = f"{type(exc).__name__}: {exc}"
             faults.report("the video stops", exc)
