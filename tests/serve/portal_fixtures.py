@@ -60,7 +60,8 @@ def write_video(
 ) -> None:
     """A video as the recorder writes it, each image at its own time; ``killed``: as it lies there, never closed."""
     height, width = images[0].shape[:2]
-    writer = Mp4Writer(path, width, height, round(1e9 / nominal_fps))
+    writer = Mp4Writer(path, round(1e9 / nominal_fps))
+    writer.add_camera("render", width, height)
     for time_s, image in zip(times_s, images, strict=True):
         writer.add(image, round(time_s * 1e9))
     content = path.read_bytes()

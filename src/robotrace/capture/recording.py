@@ -9,12 +9,12 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from robotrace.capture.cameras import RENDER, Cameras
 from robotrace.capture.clock import EnvClock
-from robotrace.capture.frames import as_rgb
 from robotrace.capture.options import Options
 from robotrace.capture.process import EpisodeFile, RecordingProcess
+from robotrace.capture.ring import VideoSettings
 from robotrace.capture.streams import Rows, Stream
-from robotrace.capture.video import VideoStream
 from robotrace.deliver.sealing import CLOCK_KEY
 from robotrace.ingest import EpisodeFinalStatus, finalize_payload
 
@@ -53,8 +53,6 @@ class Recording:
         self.uuid = str(uuid.uuid4())
         self.steps = 0
         self.reward_total = 0.0
-        self.frames = 0
-        self.video_fault: str | None = None
         self._process = process
         self._clock = clock
         self._create = create
@@ -62,8 +60,7 @@ class Recording:
         self._keep_dropped = keep_dropped
         self._dropped: weakref.finalize[..., Recording] | None = None
         self._file: EpisodeFile | None = None
-        self._video: VideoStream | None = None
-        self._frame_shape: tuple[int, ...] | None = None
+        self._cameras: Cameras | None = None
         self._observation = Stream("observation", "sensors", "all")
         self._action = Stream("action", "actions", "before")
         self._reward = Stream("reward", "sensors", "after", as_float=True)
@@ -164,20 +161,24 @@ class Recording:
 
         return before_step, after_step
 
-    def frame(self, frame: Any) -> None:
-        """The picture of the last observation; a change of size ends the video, with the reason noted."""
-        if frame is None or self.video_fault is not None:
-            return
-        rgb = as_rgb(frame)
-        if self._video is None:
-            self._frame_shape = rgb.shape
-            height, width, channels = rgb.shape
-            self._video = self._opened().open_video((height, width, channels), self.frame_duration_ns)
-        elif rgb.shape != self._frame_shape:
-            self.video_fault = f"the frame size changed from {self._frame_shape} to {rgb.shape} at step {self.steps}"
-            return
-        self._video.put(rgb, self._t_ns)
-        self.frames += 1
+    def frame(self, frame: Any, camera: str = RENDER, *, lossy_of: str | None = None) -> None:
+        """A picture of the last observation; never raises, what is wrong with it is noted in the episode.
+
+        Args:
+            frame: What :func:`robotrace.capture.frames.as_rgb` takes.
+            camera: Its name.
+            lossy_of: The observation's stream whose values the pictures are, when they are kept here only.
+        """
+        self._video().put(camera, frame, self._t_ns, lossy_of=lossy_of)
+
+    @property
+    def video_fault(self) -> str | None:
+        """Why there is no (further) picture of ``env.render()``; None while there may be one."""
+        return None if self._cameras is None else self._cameras.faults.get("video")
+
+    @video_fault.setter
+    def video_fault(self, why: str) -> None:
+        self._video().failed(RENDER, why)
 
     @property
     def frame_duration_ns(self) -> int:
@@ -212,10 +213,11 @@ class Recording:
         if fault is not None:
             faults["*"] = fault
         details: dict[str, Any] = {}
-        if self._video is not None:
-            details["video"] = {"frames_submitted": self.frames}
-            if self.video_fault is not None:
-                faults["video"] = self.video_fault
+        if self._cameras is not None:
+            faults.update(self._cameras.faults)
+            video = self._cameras.metadata()
+            if video is not None:
+                details["video"] = video
         if faults:
             details["incomplete"] = faults
         finalize = finalize_payload(
@@ -249,6 +251,17 @@ class Recording:
             self._dropped = weakref.finalize(self, _end_dropped, os.getpid(), self._file, end)
             self._dropped.atexit = False
         return self._file
+
+    def _video(self) -> Cameras:
+        if self._cameras is None:
+            window_s = self._options.last_seconds
+            settings = VideoSettings(
+                self.frame_duration_ns,
+                max_edge=self._options.video_size,
+                window_ns=None if window_s is None else round(window_s * 1e9),
+            )
+            self._cameras = self._opened().open_cameras(settings, realtime=bool(self._options.realtime))
+        return self._cameras
 
     def _owned(self) -> None:
         if self._dropped is not None:
