@@ -80,7 +80,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         gym.utils.RecordConstructorArgs.__init__(self, **plain)
         gym.Wrapper.__init__(self, env)
         self._options = checked
-        self._begin()
+        self._recorder = self._new_recorder()
 
     @property
     def recorder(self) -> EpisodeRecorder:
@@ -120,7 +120,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
 
     def render(self) -> Any:
         """As the environment's; with ``rgb_array_list`` every frame comes, those in the video too."""
-        renderer = self._renderer
+        renderer = self._recorder.renderer
         return self.env.render() if renderer is None or not renderer.collects else renderer.render()
 
     def flush(self, timeout_s: float = 60.0) -> bool:
@@ -140,12 +140,11 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the recorder: a copy records its own episodes."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_recorder", "_renderer")}
+        return {key: value for key, value in self.__dict__.items() if key != "_recorder"}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
-        self._begin()
+        self._recorder = self._new_recorder()
 
-    def _begin(self) -> None:
-        self._renderer = find_renderer(self.env)
-        self._recorder = new_recorder(self.env, self._options, adapter="gymnasium", renderer=self._renderer)
+    def _new_recorder(self) -> EpisodeRecorder:
+        return new_recorder(self.env, self._options, adapter="gymnasium", renderer=find_renderer(self.env))

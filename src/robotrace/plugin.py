@@ -17,18 +17,24 @@ Recording needs NumPy and PyAV: ``pip install 'robotrace-dev[record]'``.
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from robotrace.errors import ConfigurationError
 
 try:
+    from robotrace.capture.clock import read_attribute
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
+    from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.session import flush, recording_process
 except ModuleNotFoundError as exc:
     raise ConfigurationError(f"recording needs {exc.name}; run: pip install 'robotrace-dev[record]'") from exc
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "CaptureOptions",
@@ -37,7 +43,9 @@ __all__ = [
     "EpisodeStart",
     "Options",
     "Renderer",
+    "attach",
     "cubic",
+    "detach",
     "every",
     "find_renderer",
     "flush",
@@ -46,6 +54,8 @@ __all__ = [
     "rate",
     "resolve_options",
 ]
+
+_E = TypeVar("_E")
 
 
 def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer | None = None) -> EpisodeRecorder:
@@ -58,3 +68,57 @@ def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer
         renderer: Gives the current picture; see :func:`find_renderer`.
     """
     return EpisodeRecorder(env, options, recording_process, adapter=adapter, renderer=renderer)
+
+
+def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
+    """Record an environment without wrapping it: the object stays what it is, under all its names.
+
+    An environment that is recorded already is only labelled anew (``policy_version``, ``name``, ``metadata``), so that
+    there is one record per episode, whoever asks. With ``enabled=False`` it comes back untouched.
+
+    Args:
+        env: A single environment: any object with ``reset`` and ``step``.
+        **options: See :class:`Options`.
+
+    Returns:
+        The same object.
+
+    Raises:
+        TypeError: An option is unknown, or the object cannot be attached to.
+        ConfigurationError: An option's value does not fit the environment.
+    """
+    checked = resolve_options(options)
+    if not is_enabled(checked):
+        return env
+    check_attachable(env)
+    # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
+    present = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
+    if isinstance(present, EpisodeRecorder):
+        present.set(
+            policy_version=options.get("policy_version"), name=options.get("name"), metadata=options.get("metadata")
+        )
+        return env
+    if read_attribute(read_attribute(env, "unwrapped") or env, "num_envs") is not None:
+        raise TypeError(f"attach records single environments, and this is {type(env).__qualname__}")
+    alive = weakref.ref(env)  # the recorder is the env's: it must not keep it alive
+    renderer = find_renderer(env, lambda: call_own(alive(), "render"))
+    if checked.video is True and renderer is None:
+        mode = read_attribute(env, "render_mode")
+        raise ConfigurationError(
+            f"video=True needs an environment made with render_mode='rgb_array'; this one has {mode!r}"
+        )
+    recorder = new_recorder(env, checked, adapter="attach", renderer=renderer)
+    return install(env, recorder, renders=renderer is not None and renderer.collects)
+
+
+def detach(env: _E) -> _E:
+    """Undo :func:`attach`: an episode still open ends as one that is closed in the middle.
+
+    Returns:
+        The same object, with the methods it had before; untouched where nothing is attached.
+    """
+    recorder = attached_recorder(env)
+    if recorder is not None:
+        uninstall(env)
+        recorder.close()
+    return env

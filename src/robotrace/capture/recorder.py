@@ -100,6 +100,7 @@ class EpisodeRecorder:
             for each step.
         after_step: To be called with what ``env.step`` returned; with ``terminated`` or ``truncated`` the episode
             ends here. Another function in each episode.
+        renderer: As given.
     """
 
     before_step: Callable[[Any], None]
@@ -119,7 +120,7 @@ class EpisodeRecorder:
         self._options = options
         self._decisions = Decisions(options, adapter)
         self._process = process
-        self._renderer = renderer
+        self.renderer = renderer
         self._env = weakref.ref(env)
         self._facts: EnvFacts | None = None
         self._clock = EnvClock("wall")
@@ -168,10 +169,10 @@ class EpisodeRecorder:
         if _resetting.recorder is not self:
             return
         _resetting.recorder = None
-        if self._renderer is not None:
-            self._renderer.forget()
+        if self.renderer is not None:
+            self.renderer.forget()
         observation = result[0]
-        start = self._decisions.start(self._seed, can_render=self._renderer is not None)
+        start = self._decisions.start(self._seed, can_render=self.renderer is not None)
         if start is None:
             return
         process = self._process()
@@ -227,10 +228,10 @@ class EpisodeRecorder:
 
     def _picture(self) -> None:
         current = self._current
-        if current is None or self._renderer is None or current.video_fault is not None:
+        if current is None or self.renderer is None or current.video_fault is not None:
             return
         try:
-            current.frame(self._renderer.picture())
+            current.frame(self.renderer.picture())
         except Exception as exc:  # no GL, a broken renderer, a dead encoder: the video goes, the episode stays
             current.video_fault = f"{type(exc).__name__}: {exc}"
             faults.report("the video stops", exc)

@@ -86,7 +86,7 @@ def test_t23_record_video_beside_us_gets_all_its_frames(order: str, mode: str, t
         env: gym.Env = LoggingEnv(length=5) if mode == "rgb_array" else collecting(5)
         if wrapped and order == "inside":
             env = recorder(env)
-        env = video = RecordVideo(env, str(tmp_path), episode_trigger=lambda _: True)
+        env = video = RecordVideo(env, str(tmp_path / ("ours" if wrapped else "bare")), episode_trigger=lambda _: True)
         if wrapped and order == "outside":
             env = recorder(env)
         seen: list[int] = []

@@ -1,0 +1,310 @@
+"""Recording an environment without wrapping it: callables stand before its own methods until they are taken away.
+
+The environment stays the object it was: every alias of it is recorded, its type, ``isinstance`` and ``spec`` are
+unchanged, and copies of it (pickle, cloudpickle, deepcopy) are working ones that nobody records. Not so ``copy.copy``:
+it shares the ``__dict__``'s values, and so the methods, with its original.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import sys
+import types
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Steps", "attached_recorder", "call_own", "check_attachable", "install", "uninstall"]
+
+_E = TypeVar("_E")
+
+_MISSING: Any = object()
+
+
+class Steps(Protocol):
+    """A recorder, as far as the tap calls it: the order is that of :mod:`robotrace.plugin`."""
+
+    recording: bool
+    before_step: Callable[[Any], None]
+    after_step: Callable[[Any], None]
+
+    def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
+        """A reset is about to happen."""
+
+    def after_reset(self, result: tuple[Any, Any]) -> None:
+        """What it returned."""
+
+    def failed(self, error: BaseException) -> None:
+        """The environment raised."""
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The environment is closed, or nobody records it any more."""
+
+
+class _Tap:
+    """Stands in for the method ``name`` of one environment; ``__call__`` is the subclasses'."""
+
+    __slots__ = ("__weakref__", "_before", "_env", "_function", "_pid", "group", "name", "recorder")
+
+    def __init__(self, env: Any, name: str, recorder: Any, group: weakref.WeakSet[_Tap]) -> None:
+        self.name = name
+        self.recorder = recorder
+        self.group = group
+        self._pid = os.getpid()
+        self._env = weakref.ref(env)
+        self._before = env.__dict__.get(name, _MISSING)
+        self._function = _function_of(env, name, self._before)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As the environment's own method."""
+        return self._function(self._env(), *args, **kwargs)
+
+    def restore(self, env: Any) -> None:
+        """Take the tap away; what somebody else has put in its place stays, and may go on calling it."""
+        self.recorder = _SILENT
+        if env.__dict__.get(self.name) is not self:
+            return
+        if self._before is _MISSING:
+            del env.__dict__[self.name]
+        else:
+            env.__dict__[self.name] = self._before
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The environment's own method: ``inspect.signature`` looks here."""
+        return types.MethodType(self._function, self._env())
+
+    def __getattr__(self, name: str) -> Any:
+        # __name__, __func__, __self__ and whatever else somebody asks a method for.
+        if name in _HALF_BUILT:
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
+
+    def __reduce__(self) -> Any:
+        """A copy of the environment has its own method again."""
+        env = self._env()
+        return (_own_method, (env, self.name)) if self._before is _MISSING else (_same, (self._before,))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """As :meth:`__reduce__`, for the copy that is being made."""
+        if self._before is not _MISSING:
+            return copy.deepcopy(self._before, memo)
+        env = self._env()
+        return _own_method(memo.get(id(env), env), self.name)
+
+
+_HALF_BUILT = frozenset({*_Tap.__slots__, "__wrapped__"})
+"""Asked for before they are there, they must not be looked for in themselves."""
+
+
+class _StepTap(_Tap):
+    """For ``step(action)``."""
+
+    __slots__ = ()
+
+    def __call__(self, action: Any) -> Any:
+        recorder = self.recorder
+        if not recorder.recording:
+            return self._function(self._env(), action)
+        recorder.before_step(action)
+        try:
+            result = self._function(self._env(), action)
+        except BaseException as error:
+            recorder.failed(error)
+            raise
+        recorder.after_step(result if type(result) is tuple and len(result) == 5 else _five(result))
+        return result
+
+
+class _OtherStepTap(_Tap):
+    """For a ``step`` that takes more, or under other names; the first argument is the action."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorder = self.recorder
+        if not recorder.recording:
+            return self._function(self._env(), *args, **kwargs)
+        recorder.before_step(args[0] if args else next(iter(kwargs.values()), None))
+        try:
+            result = self._function(self._env(), *args, **kwargs)
+        except BaseException as error:
+            recorder.failed(error)
+            raise
+        recorder.after_step(_five(result))
+        return result
+
+
+class _ResetTap(_Tap):
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorder = self.recorder
+        if self._pid != os.getpid():  # a forked copy is another's
+            return self._function(self._env(), *args, **kwargs)
+        recorder.before_reset(kwargs.get("seed"), kwargs.get("options"))
+        try:
+            result = self._function(self._env(), *args, **kwargs)
+        except BaseException as error:
+            recorder.failed(error)
+            raise
+        recorder.after_reset(_two(result))
+        return result
+
+
+class _CloseTap(_Tap):
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.recorder.close(sys.exc_info()[1])
+        return self._function(self._env(), *args, **kwargs)
+
+
+class _RenderTap(_Tap):
+    """Only before an environment that collects its pictures."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.recorder is _SILENT:
+            return self._function(self._env(), *args, **kwargs)
+        return self.recorder.renderer.render()
+
+
+class _Silent:
+    """Stands in for the recorder that was taken away."""
+
+    recording = False
+
+    def before_reset(self, seed: Any, options: Any) -> None: ...
+
+    def after_reset(self, result: Any) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+    def close(self, error: BaseException | None = None) -> None: ...
+
+
+_SILENT = _Silent()
+_TAPS: dict[str, type[_Tap]] = {"reset": _ResetTap, "step": _OtherStepTap, "close": _CloseTap}
+
+
+def check_attachable(env: Any) -> None:
+    """Refuse what nothing can be attached to.
+
+    Raises:
+        TypeError: It has no ``__dict__``, no ``reset`` or no ``step``.
+    """
+    if not hasattr(env, "__dict__"):
+        raise TypeError(
+            f"{type(env).__qualname__} objects have no __dict__ (their class has __slots__), so that nothing can be "
+            "attached; wrap it in a class of your own"
+        )
+    for name in ("reset", "step"):
+        if not callable(getattr(env, name, None)):
+            raise TypeError(f"{type(env).__qualname__} has no {name}(); only an environment can be recorded")
+
+
+def install(env: _E, recorder: Steps, *, renders: bool = False) -> _E:
+    """Have ``recorder`` called around the environment's ``reset``, ``step`` and ``close``.
+
+    Args:
+        env: Passed by :func:`check_attachable`.
+        recorder: Called in the order of :class:`Steps`.
+        renders: Whether ``render`` is the recorder's ``renderer``'s too.
+
+    Returns:
+        The same object.
+
+    Raises:
+        TypeError: Its class forbids that a method is replaced.
+    """
+    taps = {name: kind for name, kind in _TAPS.items() if callable(getattr(env, name, None))}
+    if _takes_one_action(env):
+        taps["step"] = _StepTap
+    if renders:
+        taps["render"] = _RenderTap
+    group: weakref.WeakSet[_Tap] = weakref.WeakSet()  # weakly: no cycle
+    for name, kind in taps.items():
+        tap = kind(env, name, recorder, group)
+        group.add(tap)
+        vars(env)[name] = tap
+        if getattr(env, name) is not tap:  # a property of the class wins over the instance's own
+            uninstall(env)
+            raise TypeError(
+                f"{name} of {type(env).__qualname__} cannot be replaced in an instance; nothing is attached"
+            )
+    return env
+
+
+def attached_recorder(env: Any) -> Any:
+    """The recorder :func:`install` was given for this object; None where there is none."""
+    tap = _any_tap(env)
+    return None if tap is None else tap.recorder
+
+
+def uninstall(env: _E) -> _E:
+    """Undo :func:`install`; what was in the environment's ``__dict__`` before is there again.
+
+    Returns:
+        The same object; untouched where nothing was attached.
+    """
+    found = _any_tap(env)
+    for tap in () if found is None else list(found.group):
+        tap.restore(env)
+    return env
+
+
+def _any_tap(env: Any) -> _Tap | None:
+    return next((item for item in getattr(env, "__dict__", {}).values() if isinstance(item, _Tap)), None)
+
+
+def call_own(env: Any, name: str) -> Any:
+    """Call a method of the environment as if nothing were attached."""
+    tap = env.__dict__.get(name)
+    return tap.__wrapped__() if isinstance(tap, _Tap) else getattr(env, name)()
+
+
+def _takes_one_action(env: Any) -> bool:
+    try:
+        parameters = list(inspect.signature(env.step).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    return [(item.name, item.kind) for item in parameters] == [("action", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+
+
+def _function_of(env: Any, name: str, own: Any) -> Callable[..., Any]:
+    """The method as a function of the environment, so that the tap holds it weakly: no cycle, and no leak."""
+    if own is _MISSING or (isinstance(own, types.MethodType) and own.__self__ is env):
+        function = getattr(type(env), name, None) if own is _MISSING else own.__func__
+        if isinstance(function, types.FunctionType):
+            return function
+    # A callable that somebody put there, or a method that is no function: it keeps the environment as it did before.
+    method = getattr(env, name)
+    return lambda _, *args, **kwargs: method(*args, **kwargs)
+
+
+def _own_method(env: Any, name: str) -> Any:
+    return getattr(type(env), name).__get__(env, type(env))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _two(result: Any) -> tuple[Any, Any]:
+    """What ``reset`` returned; environments of the old ``gym`` give the observation alone."""
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
+        return result
+    return result, {}
+
+
+def _five(result: Any) -> Any:
+    """What ``step`` returned; environments of the old ``gym`` give one ``done`` for both ends."""
+    if isinstance(result, (tuple, list)) and len(result) == 4:
+        observation, reward, done, info = result
+        truncated = bool(done) and isinstance(info, Mapping) and bool(info.get("TimeLimit.truncated", False))
+        return observation, reward, bool(done) and not truncated, truncated, info
+    return result
