@@ -45,6 +45,7 @@ _ENCODER = {
     "tune": "zerolatency",
     "crf": "23",
     "forced-idr": "1",
+    "sc_threshold": "0",  # veryfast would make a keyframe of each change of scene
 }
 _MUXER = {
     "flush_packets": "1",
