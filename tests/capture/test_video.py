@@ -268,3 +268,16 @@ def test_a_rings_memory_is_used_again_for_the_next_video_of_its_size(tmp_path: P
         video.close()
         assert frames(video.result(60.0)) == [5]
     assert rings[0] is rings[1] is rings[2]
+
+
+def test_the_next_videos_preset_follows_the_waits_of_the_last(tmp_path: Path, worker: EncoderProcess) -> None:
+    presets = []
+    for number, waits in enumerate((60, 0)):
+        video, camera = start(worker, tmp_path / f"{number}.mp4")
+        put(camera, 60)
+        video.close(waits=waits)
+        result = video.result(60.0)
+        assert frames(result) == [60]
+        presets.append(result.preset)
+    assert presets[0] in ("superfast", "ultrafast")  # the latter where there is one core only
+    assert presets[1] == "ultrafast"
