@@ -161,15 +161,16 @@ class Recording:
 
         return before_step, after_step
 
-    def frame(self, frame: Any, camera: str = RENDER, *, lossy_of: str | None = None) -> None:
-        """A picture of the last observation; never raises, what is wrong with it is noted in the episode.
+    def frame(self, frame: Any, camera: str = RENDER, *, t_ns: int | None = None, lossy_of: str | None = None) -> None:
+        """A picture; what is wrong with it is noted in the episode.
 
         Args:
             frame: What :func:`robotrace.capture.frames.as_rgb` takes.
             camera: Its name.
+            t_ns: When it was taken, on the episode's clock; None: with the last observation.
             lossy_of: The observation's stream whose values the pictures are, when they are kept here only.
         """
-        self._video().put(camera, frame, self._t_ns, lossy_of=lossy_of)
+        self._video().put(camera, frame, self._t_ns if t_ns is None else t_ns, lossy_of=lossy_of)
 
     @property
     def video_fault(self) -> str | None:
