@@ -26,7 +26,18 @@ from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
 from robotrace.ingest import EpisodeFinalStatus, create_payload
 
-__all__ = ["Decisions", "Start", "Verdict", "broken", "ended", "interrupted", "is_wanted", "raised", "unfinished"]
+__all__ = [
+    "Decisions",
+    "Series",
+    "Start",
+    "Verdict",
+    "broken",
+    "ended",
+    "interrupted",
+    "is_wanted",
+    "raised",
+    "unfinished",
+]
 
 _BURST = 20
 _VIDEO_RATE = "2/min"
@@ -35,6 +46,7 @@ _TRACEBACK_LINES = 40
 _INT64 = 2**63
 _MAX_TEXT = 200
 """What the wire takes of a name or version; a longer one is cut rather than refused with its episode."""
+_NO_ENV = {"reproducible": False, "reason": "recorded from a loop of its own: no environment is known"}
 _OUTCOMES = {True: "success", False: "failure", None: "unknown"}
 _NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """Somebody ended the program: that says nothing of the policy."""
@@ -73,6 +85,7 @@ class Verdict:
         terminated: Of the last step.
         truncated: Of the last step.
         partial: It did not come to its end: ``keep_partial`` decides whether it is kept.
+        outcome: What the caller knows of it, over what the recording shows.
         metadata: The reason, the exception, the last info.
         fault: What went wrong in the recorder.
         error: The exception that ended it.
@@ -83,6 +96,7 @@ class Verdict:
     terminated: bool = False
     truncated: bool = False
     partial: bool = False
+    outcome: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fault: str | None = None
     error: BaseException | None = None
@@ -143,24 +157,69 @@ def is_wanted(options: Options, verdict: Verdict) -> bool:
     return True
 
 
+class Series:
+    """A series of episodes that are numbered and limited together, by one recorder or by several in turn."""
+
+    def __init__(self) -> None:
+        self._episodes = 0
+        self._taken = 0
+        self._counting = threading.Lock()  # an episode may end on the thread that closes the env
+        self._buckets: dict[float, TokenBucket] = {}
+        self._triggers: dict[tuple[str, str | int], Trigger] = {}
+
+    def next_index(self) -> int:
+        """The number of the episode that begins."""
+        with self._counting:
+            self._episodes += 1
+            return self._episodes - 1
+
+    def full(self, options: Options) -> bool:
+        """Whether ``max_episodes`` is reached."""
+        return options.max_episodes is not None and self._taken >= options.max_episodes
+
+    def take(self, options: Options) -> bool:
+        """Count one more kept episode, where the limits allow it."""
+        with self._counting:
+            if self.full(options):
+                return False
+            limit = options.max_per_minute
+            if limit is not None and not self._buckets.setdefault(limit, TokenBucket(limit, _BURST)).take():
+                return False
+            self._taken += 1
+        return True
+
+    def give_back(self) -> None:
+        """One that was counted is not kept after all: ``max_episodes`` is of those one has in the end."""
+        with self._counting:
+            self._taken -= 1
+
+    def trigger(self, name: str, value: Any, *, numbers: bool = False) -> Trigger | None:
+        """The trigger an option holds; the same text gives the same one, with its memory."""
+        if not isinstance(value, (str, int)):
+            return as_trigger(name, value)
+        if (name, value) not in self._triggers:
+            made = as_trigger(name, value, numbers=numbers)
+            assert made is not None
+            self._triggers[name, value] = made
+        return self._triggers[name, value]
+
+
 class Decisions:
-    """Numbers, limits, triggers and labels of one recorder's episodes, however many envs it has.
+    """Triggers, limits and labels of one recorder's episodes, however many envs it has.
 
     Args:
         options: The plugin's options.
         adapter: The plugin's name, for the metadata.
+        series: Shared with other recorders; None for one of its own.
     """
 
-    def __init__(self, options: Options, adapter: str) -> None:
+    def __init__(self, options: Options, adapter: str, series: Series | None = None) -> None:
         self.options = options
         self._adapter = adapter
+        self._series = series = series or Series()
         self._labels: dict[str, Any] = {}
-        self._trigger: Trigger = as_trigger("trigger", options.trigger) or every(options.every_n_episodes)
-        self._video_trigger = as_trigger("video_trigger", options.video_trigger, numbers=True) or _seldom()
-        self._bucket = None if options.max_per_minute is None else TokenBucket(options.max_per_minute, _BURST)
-        self._episodes = 0
-        self._taken = 0
-        self._counting = threading.Lock()  # an episode may end on the thread that closes the env
+        self._trigger: Trigger = series.trigger("trigger", options.trigger) or every(options.every_n_episodes)
+        self._video_trigger = series.trigger("video_trigger", options.video_trigger, numbers=True) or _seldom()
 
     def label(self, *, policy_version: str | None, metadata: Mapping[str, Any] | None, name: str | None) -> None:
         """Change the labels of the episodes to come; None leaves one as it is, ``metadata`` is merged."""
@@ -182,13 +241,12 @@ class Decisions:
         Returns:
             None when it is not recorded.
         """
-        index = self._episodes
-        self._episodes += 1
+        index = self._series.next_index()
         options = self.options
-        if options.max_episodes is not None and self._taken >= options.max_episodes:
+        if self._series.full(options):
             return None
         begun = EpisodeStart(index, seed)
-        if not self._trigger(begun) or (options.only == "all" and not self._take()):
+        if not self._trigger(begun) or (options.only == "all" and not self._series.take(options)):
             return None
         video = can_render and options.video is not False and self._video_trigger(begun)
         span = start_episode_span() if options.otel_spans else None
@@ -200,43 +258,45 @@ class Decisions:
         start: Start,
         uuid: str,
         *,
-        facts: EnvFacts,
         clock: EnvClock,
-        before_reset: Mapping[str, Any],
+        facts: EnvFacts | None = None,
+        before_reset: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """The create payload of an episode that was started.
 
         Args:
             start: From :meth:`start`.
             uuid: The recording's.
-            facts: The env's.
-            clock: The env's.
+            clock: The episode's.
+            facts: The env's; None where there is none.
             before_reset: What :meth:`ResetRecord.before` gave for its reset.
         """
         options = self.options
         metadata = {
             "adapter": self._adapter,
-            "env": facts.metadata,
+            **({} if facts is None else {"env": facts.metadata}),
             "episode_index": start.index,
             **({} if start.env_index is None else {"env_index": start.env_index}),
             "clock": clock.source,
             "run_id": run_id(),
             "host": host_facts(),
             "versions": versions(),
-            "reproduce": ResetRecord.reproduce(facts, dict(before_reset)),
+            "reproduce": _NO_ENV if facts is None else ResetRecord.reproduce(facts, dict(before_reset or {})),
             **({"tags": list(options.tags)} if options.tags else {}),
             **options.metadata,
             **start.labels.get("metadata", {}),
         }
         seed = start.seed if options.seed is None else options.seed
+        of_what = options.robot if facts is None else facts.env_id
+        name = start.labels.get("name") or options.name or (of_what and f"{of_what} #{start.index}")
         payload = create_payload(
             source=options.source,
             request_uploads=(),
             client_episode_id=uuid,
-            name=_fit(start.labels.get("name") or options.name or f"{facts.env_id} #{start.index}"),
+            name=_fit(name),
             robot=options.robot,
             policy_version=_fit(start.labels.get("policy_version") or options.policy_version),
-            env_version=_fit(options.env_version or facts.env_version),
+            env_version=_fit(options.env_version or (None if facts is None else facts.env_version)),
             git_sha=options.git_sha or find_git_sha(),
             # A larger one is in metadata.reproduce, which has no column's width.
             seed=seed if seed is not None and -_INT64 <= seed < _INT64 else None,
@@ -249,7 +309,7 @@ class Decisions:
                 {
                     "robotrace.episode.id": uuid,
                     "robotrace.episode.index": start.index,
-                    "robotrace.env.id": facts.env_id,
+                    "robotrace.env.id": None if facts is None else facts.env_id,
                     "robotrace.policy.version": payload.get("policy_version"),
                     "robotrace.run.id": run_id(),
                     "vcs.ref.head.revision": payload.get("git_sha"),
@@ -276,6 +336,7 @@ class Decisions:
             "steps": recording.steps,
             "terminated": verdict.terminated,
             "truncated": verdict.truncated,
+            **verdict.outcome,
         }
         recording.end(
             verdict.status,
@@ -295,22 +356,12 @@ class Decisions:
             failed = verdict.metadata.get("failure_reason", "") if verdict.status == "failed" else None
             start.span.end(failed=failed, error=verdict.error)
 
-    def _take(self) -> bool:
-        with self._counting:
-            if self.options.max_episodes is not None and self._taken >= self.options.max_episodes:
-                return False
-            if self._bucket is not None and not self._bucket.take():
-                return False
-            self._taken += 1
-        return True
-
     def _keeps(self, verdict: Verdict) -> bool:
         wanted = is_wanted(self.options, verdict)
         if self.options.only != "all":
-            return wanted and self._take()
+            return wanted and self._series.take(self.options)
         if not wanted:
-            with self._counting:
-                self._taken -= 1  # max_episodes is of those one has in the end
+            self._series.give_back()
         return wanted
 
 
