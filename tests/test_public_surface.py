@@ -28,6 +28,7 @@ MODULES = [
     "faults",
     "ingest",
     "jsonable",
+    "loops",
     "transport",
     "types",
 ]

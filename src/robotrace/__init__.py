@@ -21,6 +21,7 @@ from robotrace.errors import (
     ValidationError,
 )
 from robotrace.ingest import ArtifactKind, EpisodeFinalStatus, EpisodeSource
+from robotrace.loops import attach, detach, flush, record
 from robotrace.types import Battery, EpisodeOutcome, Imu, JointState, Pose3D, Twist
 
 __all__ = [
@@ -49,8 +50,12 @@ __all__ = [
     "UploadUrl",
     "ValidationError",
     "__version__",
+    "attach",
     "close",
+    "detach",
+    "flush",
     "init",
     "log_episode",
+    "record",
     "start_episode",
 ]

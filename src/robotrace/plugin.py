@@ -24,6 +24,7 @@ from robotrace.errors import ConfigurationError
 
 try:
     from robotrace.capture.clock import read_attribute
+    from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
@@ -41,6 +42,7 @@ __all__ = [
     "EpisodeEnd",
     "EpisodeRecorder",
     "EpisodeStart",
+    "LoopEpisode",
     "Options",
     "Renderer",
     "attach",
@@ -52,6 +54,7 @@ __all__ = [
     "is_enabled",
     "new_recorder",
     "rate",
+    "record",
     "resolve_options",
 ]
 
@@ -122,3 +125,17 @@ def detach(env: _E) -> _E:
         uninstall(env)
         recorder.close()
     return env
+
+
+def record(**options: Unpack[CaptureOptions]) -> LoopEpisode:
+    """Record one episode of a loop without an environment; see :func:`robotrace.record`.
+
+    Args:
+        **options: See :class:`Options`; ``source`` is ``real`` unless it is given.
+
+    Raises:
+        TypeError: An option is unknown.
+        ConfigurationError: An option's value does not fit.
+    """
+    checked = resolve_options({"source": "real", **options})
+    return LoopEpisode(checked, recording_process if is_enabled(checked) else None)

@@ -7,7 +7,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from robotrace.capture.cameras import RENDER, Cameras
 from robotrace.capture.clock import EnvClock
@@ -66,10 +66,18 @@ class Recording:
         self._reward = Stream("reward", "sensors", "after", as_float=True)
         self._terminated = Stream("terminated", "sensors", "after")
         self._truncated = Stream("truncated", "sensors", "after")
-        self._streams = (self._observation, self._action, self._reward, self._terminated, self._truncated)
+        self._streams: tuple[Stream, ...] = (
+            self._observation,
+            self._action,
+            self._reward,
+            self._terminated,
+            self._truncated,
+        )
+        self._named: dict[tuple[str, str], Stream] = {}
         self._stamps: list[int] = []
         self._walls: list[int] = []
         self._t_ns = 0
+        self._end_ns = 0
         self._wall_offset_ns = 0
         self._sim_start = 0.0
         self._start_ns = 0
@@ -81,7 +89,7 @@ class Recording:
     @property
     def duration_s(self) -> float:
         """Seconds from the first observation to the last, on the episode's clock."""
-        return self._t_ns / 1e9
+        return max(self._t_ns, self._end_ns) / 1e9
 
     def begin(self, observation: Any) -> None:
         """The reset's observation: time 0 of the episode."""
@@ -98,6 +106,45 @@ class Recording:
         self._block_rows = max(1, min(_BLOCK_STEPS, _BLOCK_BYTES // row_bytes))
         self._block_end_ns = stamp + _BLOCK_NS
         self._start_epoch_ns = epoch
+
+    def open(self) -> None:
+        """Begin without an observation; :meth:`sample` brings everything."""
+        stamp = time.perf_counter_ns()
+        self._start_epoch_ns = time.time_ns()
+        self._wall_offset_ns = self._start_epoch_ns - stamp
+        self._block_rows = _BLOCK_STEPS
+        self._block_end_ns = stamp + _BLOCK_NS
+
+    def sample(self, t_ns: int, sensors: Mapping[str, Any], actions: Mapping[str, Any]) -> None:
+        """One moment of a loop that has no environment, at a time of its own.
+
+        Args:
+            t_ns: On the episode's clock; one that is earlier than the last is kept as it is.
+            sensors: Values by stream; ``reward`` is summed. A stream that is not in here has no row at this moment.
+            actions: The same, for the actions.
+        """
+        stamp = time.perf_counter_ns()
+        self._t_ns, self._end_ns = t_ns, max(t_ns, self._end_ns)
+        self._stamps.append(t_ns)
+        self._walls.append(stamp + self._wall_offset_ns)
+        for name, value in sensors.items():
+            self._stream(name, "sensors").append(value)
+            if name == "reward":
+                self.reward_total += float(value)
+        for name, value in actions.items():
+            self._stream(name, "actions").append(value)
+        self.steps += 1
+        self._rows += 1
+        row_bytes = sum(stream.row_bytes for stream in self._streams) + 64
+        if self._rows >= min(self._block_rows, max(1, _BLOCK_BYTES // row_bytes)) or stamp >= self._block_end_ns:
+            self._hand_over(stamp)
+
+    def _stream(self, name: str, artifact: Literal["sensors", "actions"]) -> Stream:
+        stream = self._named.get((name, artifact))
+        if stream is None:
+            stream = self._named[name, artifact] = Stream(name, artifact, "all", as_float=name == "reward")
+            self._streams = (*self._streams, stream)
+        return stream
 
     def act(self, action: Any) -> None:
         """The action about to be taken; copied now, since the env may change it."""
