@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -75,8 +76,8 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
             raise ConfigurationError(
                 f"video=True needs an environment made with render_mode='rgb_array'; this one has {env.render_mode!r}"
             )
-        # The spec that goes into checkpoints must be JSON: callables stay out of it.
-        plain: dict[str, Any] = {key: value for key, value in options.items() if not callable(value)}
+        # The spec goes into checkpoints and is copied deeply: what is no JSON (callables, live objects) is left out.
+        plain: dict[str, Any] = {key: value for key, value in options.items() if _is_json(value)}
         gym.utils.RecordConstructorArgs.__init__(self, **plain)
         gym.Wrapper.__init__(self, env)
         self._options = checked
@@ -148,3 +149,11 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
 
     def _new_recorder(self) -> EpisodeRecorder:
         return new_recorder(self.env, self._options, adapter="gymnasium", renderer=find_renderer(self.env))
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

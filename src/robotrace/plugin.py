@@ -64,13 +64,20 @@ _E = TypeVar("_E")
 def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer | None = None) -> EpisodeRecorder:
     """A recorder for one single environment, writing to this process's spool. Opens and starts nothing yet.
 
+    It records nothing where recording is switched off: a recorder may come out of a checkpoint of another machine.
+
     Args:
         env: The environment, with its wrappers.
         options: Checked by :func:`resolve_options`.
         adapter: The plugin's name, kept in the metadata.
         renderer: Gives the current picture; see :func:`find_renderer`.
     """
-    return EpisodeRecorder(env, options, recording_process, adapter=adapter, renderer=renderer)
+    process = recording_process if is_enabled(options) else _no_process
+    return EpisodeRecorder(env, options, process, adapter=adapter, renderer=renderer)
+
+
+def _no_process() -> None:
+    return None
 
 
 def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:

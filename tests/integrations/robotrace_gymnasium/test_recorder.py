@@ -8,6 +8,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -510,6 +511,36 @@ def test_the_spec_builds_the_wrapped_env_again() -> None:
     again.close()
 
 
+def test_t1_live_objects_among_the_options_stay_out_of_the_spec() -> None:
+    live = {"lock": threading.Lock(), "when": np.float32(1.5)}
+    env = recorder(gym.make("CartPole-v1"), metadata=live, failure=lambda end: False, policy_version="x")
+    assert set(env.spec.additional_wrappers[-1].kwargs) == {"policy_version", "video_trigger", "max_per_minute"}
+    json.loads(env.spec.to_json())
+    assert env._options.metadata is live
+
+
+def test_t2_a_spec_is_made_without_us_where_recording_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = recorder(gym.make("CartPole-v1")).spec
+    monkeypatch.setenv("ROBOTRACE_MODE", "disabled")
+    again = gym.make(spec)
+    assert not isinstance(again, RoboTraceRecorder)
+    again.reset()
+    again.step(0)
+
+
+def test_t3_a_copy_that_comes_out_where_recording_is_switched_off_records_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored = pickle.dumps(recorder(gym.make("CartPole-v1")))
+    monkeypatch.setenv("ROBOTRACE_ENABLED", "0")
+    twin = pickle.loads(stored)
+    assert isinstance(twin, RoboTraceRecorder)
+    twin.reset(seed=1)
+    while not any(twin.step(1)[2:4]):
+        pass
+    assert session._current is None
+
+
 def test_attributes_of_the_env_are_still_there_and_missing_ones_are_missing() -> None:
     env = recorder(LoggingEnv(length=9))
     assert env.length == 9
@@ -583,6 +614,35 @@ def test_the_active_trace_is_attached() -> None:
         pass
     env.flush()
     assert sealed()[0].create["otel"]["trace_id"] == f"{0xABC:032x}"
+
+
+def test_each_episode_has_a_span_of_its_own_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = pytest.importorskip("opentelemetry.trace")
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    exporting = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    provider = sdk.TracerProvider()
+    provider.add_span_processor(exporting.SimpleSpanProcessor(memory))
+    monkeypatch.setattr(trace, "get_tracer", lambda *names, **more: provider.get_tracer(*names))
+    env = recorder(LoggingEnv(length=3, ends="truncated"), otel_spans=True, policy_version="p")
+    rollout(env)
+    with pytest.raises(RuntimeError):
+        rollout(recorder(LoggingEnv(raises_at=1), otel_spans=True))
+    env.reset()
+    env.close()  # discarded: there is no episode the span could lead to
+    env.flush()
+    first, second = memory.get_finished_spans()
+    ids = {episode.metadata["client_episode_id"]: episode for episode in sealed()}
+    episode = ids[first.attributes["robotrace.episode.id"]]
+    assert first.name == "robotrace.episode"
+    assert first.attributes["robotrace.episode.length"] == 3
+    assert first.attributes["robotrace.episode.outcome"] == "failure"  # is_success is false at step 3
+    assert first.attributes["robotrace.policy.version"] == "p"
+    assert episode.create["otel"]["span_id"] == f"{first.context.span_id:016x}"
+    assert first.end_time > first.start_time
+    assert second.status.status_code is trace.StatusCode.ERROR
+    assert second.events[0].attributes["exception.type"] == "RuntimeError"
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 def test_importing_and_wrapping_starts_no_thread_and_opens_nothing(tmp_path: Path) -> None:
