@@ -37,7 +37,13 @@ _HELD_US = 1_000_000
 _HELD_BYTES = 4 * 1024 * 1024
 _LEAST_GAP_US = 4
 """A link to an instant is read with 2 µs of tolerance: frames nearer to each other could not be told apart."""
-_HYBRID = av.library_versions["libavformat"] >= (61, 7, 100)
+_FRAGMENTS = "frag_keyframe+default_base_moof"
+_HYBRID = "frag_keyframe+hybrid_fragmented"
+# Without it a track that begins late would begin at 0.
+_LATE = "+delay_moov"
+_HYBRID_SINCE = (61, 7, 100)
+_HYBRID_LATE_SINCE = (62, 12, 100)
+"""FFmpeg 8.1; before, a close with both flags leaves an index of one fragment."""
 _SMPTE170M = 6
 """BT.601 primaries, transfer and matrix in the numbering of ITU-T H.273."""
 _ENCODER = {
@@ -54,8 +60,6 @@ _MUXER = {
     # A track that has ended, or a slow camera, would keep 10 s of the others in memory.
     "max_interleave_delta": "100000",
 }
-# Without delay_moov a track that begins late would begin at 0.
-_FRAGMENTS = "frag_keyframe+delay_moov+" + ("hybrid_fragmented" if _HYBRID else "default_base_moof")
 
 
 class Mp4Writer:
@@ -86,12 +90,9 @@ class Mp4Writer:
         self._max_edge = max_edge
         self._window_us = None if window_ns is None else window_ns // 1000
         self._keyframe_us = _KEYFRAME_US
-        options = dict(_MUXER)
-        if self._window_us is None:
-            options["movflags"] = _FRAGMENTS
-        else:
+        if self._window_us is not None:
             self._keyframe_us = max(1, min(_KEYFRAME_US, self._window_us // _WINDOW_KEYFRAMES))
-        self._container = av.open(os.fspath(path), "w", format="mp4", options=options)
+        self._container = av.open(os.fspath(path), "w", format="mp4", options=dict(_MUXER))
         self._started = False
         self._first_us: int | None = None
         self._newest_us = 0
@@ -159,12 +160,15 @@ class Mp4Writer:
                         self._container.mux(track.flush())
         finally:
             self._container.close()
-        if self._started and self._window_us is None and not _HYBRID:
+        if self._container.options.get("movflags", "").startswith(_FRAGMENTS):
             _remux(self._path)
         return offset_ns
 
     def _start(self, packets: list[Any]) -> None:
         self._started = True
+        if self._window_us is None:
+            # Read when the header is written, with the first packet.
+            self._container.options["movflags"] = _fragment_flags(any(track.is_late for track in self.tracks))
         self._held = []
         self._container.mux(sorted(packets, key=operator.attrgetter("dts")))
 
@@ -224,6 +228,7 @@ class _Track:
         padded = (width % 2 or height % 2) and not self._scaled
         self._padded = np.empty((self.height, self.width, 3), np.uint8) if padded else None
         self._duration_us = duration_us
+        self._first_us: int | None = None
         self._last_us: int | None = None
         self._next_keyframe_us = 0
         self._since_keyframe = 0
@@ -245,6 +250,11 @@ class _Track:
         self._stream = stream
         self._reformatter = VideoReformatter()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether its first picture is not at 0."""
+        return self._first_us != 0
+
     def encode(self, frame: NDArray[np.uint8], t_us: int, keyframe_us: int) -> list[Any]:
         stamp = t_us if self._last_us is None else max(t_us, self._last_us + _LEAST_GAP_US)
         picture = self._reformat(frame)
@@ -256,6 +266,8 @@ class _Track:
             self._since_keyframe = 0
         else:
             picture.pict_type = PictureType.NONE
+        if self._first_us is None:
+            self._first_us = stamp
         self._last_us = stamp
         self._since_keyframe += 1
         packets = self._packets(picture)
@@ -304,6 +316,15 @@ def count_frames(path: Path) -> list[int]:
     return frames
 
 
+def _fragment_flags(late: bool) -> str:
+    version = av.library_versions["libavformat"]
+    if version >= _HYBRID_LATE_SINCE:
+        return _HYBRID + _LATE
+    if version >= _HYBRID_SINCE and not late:
+        return _HYBRID
+    return _FRAGMENTS + _LATE
+
+
 def _encoded_size(width: int, height: int, max_edge: int | None) -> tuple[int, int]:
     """The even (width, height) of a track."""
     if max_edge is None or max(width, height) <= max_edge:
@@ -313,20 +334,25 @@ def _encoded_size(width: int, height: int, max_edge: int | None) -> tuple[int, i
 
 
 def _remux(path: Path) -> None:
-    # FFmpeg before 7.1 cannot turn the fragments into one index at the end: copy the packets into an ordinary MP4.
+    # Where FFmpeg cannot turn the fragments into one index at the end: copy the packets into an ordinary MP4.
     whole = path.with_suffix(".remux.mp4")
     options = {
         "video_track_timescale": str(_TIME_BASE.denominator),
         "movie_timescale": str(_TIME_BASE.denominator),
     }
     with av.open(os.fspath(path)) as source, av.open(os.fspath(whole), "w", format="mp4", options=options) as target:
-        copies = []
-        for stream in source.streams.video:
-            copy: Any = target.add_stream(template=stream)
-            copy.metadata["handler_name"] = stream.metadata.get("handler_name", "")
-            copies.append(copy)
+        copies = [_add_copy(target, stream) for stream in source.streams.video]
         for packet in source.demux(video=tuple(range(len(copies)))):
             if packet.dts is not None:
                 packet.stream = copies[packet.stream.index]
                 target.mux(packet)
     whole.replace(path)
+
+
+def _add_copy(target: Any, stream: Any) -> Any:
+    if hasattr(target, "add_stream_from_template"):  # PyAV 14
+        copy = target.add_stream_from_template(stream)
+    else:
+        copy = target.add_stream(template=stream)
+    copy.metadata["handler_name"] = stream.metadata.get("handler_name", "")
+    return copy
