@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from polling import eventually
@@ -257,6 +259,47 @@ def test_after_a_kill_the_last_seconds_are_there_and_say_where_they_begin(tmp_pa
                 assert picture.time == pytest.approx(index * 0.02, abs=1e-6)
                 level = float(picture.to_ndarray(format="rgb24").mean())
                 assert abs(level - ((first + index) % 200 + 20 * k)) < 6
+
+
+def numbered(number: int) -> Any:
+    """(32, 256, 3) uint8 with the number burnt in, a column a bit."""
+    bits = np.array([number >> bit & 1 for bit in range(16)], np.uint8) * 255
+    return np.broadcast_to(np.repeat(bits, 16)[None, :, None], (32, 256, 3))
+
+
+def read_number(picture: Any) -> int:
+    levels = picture.to_ndarray(format="rgb24")[16, 8::16].mean(axis=1)
+    return sum(1 << bit for bit, level in enumerate(levels) if level > 128)
+
+
+def test_a_thousand_frames_of_two_cameras_arrive_once_and_in_order(tmp_path: Path, worker: EncoderProcess) -> None:
+    video = open_video(worker, tmp_path / "v.mp4", SETTINGS)
+    cameras = [video.add_camera(name, (32, 256, 3)) for name in ("render", "wrist")]
+    for index in range(1000):
+        for k, camera in enumerate(cameras):
+            camera.put(numbered(index + 20_000 * k), index * STEP_NS)
+    video.close()
+    assert frames(video.result(60.0)) == [1000, 1000]
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        for k, stream in enumerate(container.streams.video):
+            container.seek(0)
+            found = [read_number(picture) for picture in container.decode(stream)]
+            assert found == [index + 20_000 * k for index in range(1000)]
+
+
+def test_the_training_process_keeps_nothing_of_a_frame(tmp_path: Path, worker: EncoderProcess) -> None:
+    video, camera = start(worker, tmp_path / "v.mp4")
+    put(camera, 500)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        put(camera, 5000, first=500)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 5000  # less than a byte a frame
+    video.close()
+    assert frames(video.result(60.0)) == [5500]
 
 
 def test_a_rings_memory_is_used_again_for_the_next_video_of_its_size(tmp_path: Path, worker: EncoderProcess) -> None:
