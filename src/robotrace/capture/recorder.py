@@ -101,6 +101,8 @@ class EpisodeRecorder:
         after_step: To be called with what ``env.step`` returned; with ``terminated`` or ``truncated`` the episode
             ends here. Another function in each episode.
         renderer: As given.
+        silent: The env was reset inside another one that is recorded: that one's recorder has the episode.
+        picture_is_stale: What ``renderer`` would show is no longer this episode: nothing is rendered.
     """
 
     before_step: Callable[[Any], None]
@@ -116,6 +118,8 @@ class EpisodeRecorder:
         renderer: Renderer | None = None,
     ) -> None:
         self.recording = False
+        self.silent = False
+        self.picture_is_stale = False
         self.before_step = self.after_step = _nothing
         self._options = options
         self._decisions = Decisions(options, adapter)
@@ -166,7 +170,8 @@ class EpisodeRecorder:
     @_contained
     def after_reset(self, result: tuple[Any, Any]) -> None:
         """What ``env.reset`` returned, (observation, info): decide, and begin."""
-        if _resetting.recorder is not self:
+        self.silent = _resetting.recorder is not self
+        if self.silent:
             return
         _resetting.recorder = None
         if self.renderer is not None:
@@ -179,8 +184,8 @@ class EpisodeRecorder:
         if process is None:
             return
         self._pid = os.getpid()
+        env = self._env()
         if self._facts is None:
-            env = self._env()
             self._facts = EnvFacts(env)
             self._clock = find_clock(getattr(env, "unwrapped", env), self._options.fps)
         facts, clock, before_reset = self._facts, self._clock, self._before_reset
@@ -228,7 +233,7 @@ class EpisodeRecorder:
 
     def _picture(self) -> None:
         current = self._current
-        if current is None or self.renderer is None or current.video_fault is not None:
+        if current is None or self.renderer is None or self.picture_is_stale or current.video_fault is not None:
             return
         try:
             current.frame(self.renderer.picture())
