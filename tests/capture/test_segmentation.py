@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robotrace.capture.segmentation import Autoreset, Changes, Segmentation, find_autoreset, reset_mask
+from robotrace.capture.segmentation import Autoreset, Changes, Segmentation, vector_autoreset, reset_mask
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402
@@ -147,16 +147,16 @@ def env_with(**attributes: Any) -> Any:
 @pytest.mark.parametrize("said", ["SameStep", "SAME_STEP", "same_step", "AutoresetMode.SAME_STEP", _Mode.SAME_STEP])
 def test_t7_what_the_env_says_of_itself_goes_before_the_metadata_it_shares(said: Any) -> None:
     env = env_with(autoreset_mode=said, metadata={"autoreset_mode": "NextStep"})
-    assert find_autoreset(env) is SAME
-    assert find_autoreset(env_with(unwrapped=env, metadata=env.metadata)) is SAME
+    assert vector_autoreset(env) is SAME
+    assert vector_autoreset(env_with(unwrapped=env, metadata=env.metadata)) is SAME
 
 
 def test_the_metadata_tell_of_an_env_that_has_no_attribute() -> None:
-    assert find_autoreset(env_with(metadata={"autoreset_mode": "Disabled"})) is DISABLED
+    assert vector_autoreset(env_with(metadata={"autoreset_mode": "Disabled"})) is DISABLED
 
 
 def test_an_env_that_says_nothing_resets_in_the_same_step_as_batched_simulators_do() -> None:
-    assert find_autoreset(env_with(metadata={"autoreset_mode": 3})) is SAME
+    assert vector_autoreset(env_with(metadata={"autoreset_mode": 3})) is SAME
 
 
 def test_t8_the_masks_of_both_worlds_are_copied_before_the_env_takes_them_away() -> None:

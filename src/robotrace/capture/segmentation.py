@@ -23,7 +23,7 @@ from typing import Any
 
 from robotrace.capture.clock import read_attribute
 
-__all__ = ["Autoreset", "Changes", "Segmentation", "find_autoreset", "reset_mask"]
+__all__ = ["Autoreset", "Changes", "Segmentation", "vector_autoreset", "reset_mask"]
 
 
 class Autoreset(enum.Enum):
@@ -111,7 +111,7 @@ class Segmentation:
         return Changes(tuple(ended), tuple(begun), (), tuple(idle))
 
 
-def find_autoreset(env: Any) -> Autoreset:
+def vector_autoreset(env: Any) -> Autoreset:
     """The mode of a vector environment; nothing is imported and nothing sent to another process.
 
     First what it says of itself, since in Gymnasium 1.1 to 1.3 ``metadata`` is one dict for all environments of a
