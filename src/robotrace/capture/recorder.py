@@ -189,6 +189,8 @@ class EpisodeRecorder:
             self._facts = EnvFacts(env)
             self._clock = find_clock(getattr(env, "unwrapped", env), self._options.fps)
         facts, clock, before_reset = self._facts, self._clock, self._before_reset
+        if before_reset:
+            self._resets.after(env, before_reset)
         create = self._decisions.create
         recording = Recording(
             process,
