@@ -128,7 +128,7 @@ class EpisodeFile:
     @staticmethod
     def _encode(item: _Pending) -> bytes:
         if item.kind == STEPS:
-            return encode_steps([rows.column() for rows in item.content])
+            return encode_steps([column for rows in item.content for column in rows.columns()])
         return encode_json(item.content)
 
     def seal(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from robotrace import faults
-from robotrace.capture.clock import EnvClock, find_clock
+from robotrace.capture.clock import EnvClock, find_clock, read_attribute
 from robotrace.capture.decisions import Decisions, Start, Verdict, broken, ended, interrupted, raised, unfinished
 from robotrace.capture.environment import EnvFacts, ResetRecord
 from robotrace.capture.options import EpisodeEnd, Options
@@ -198,6 +198,8 @@ class EpisodeRecorder:
             lambda uuid: create(start, uuid, facts=facts, clock=clock, before_reset=before_reset),
             options=self._options,
             keep_dropped=self._options.keep_partial == "always" and self._options.only == "all",
+            observation_space=read_attribute(env, "observation_space"),
+            action_space=read_attribute(env, "action_space"),
         )
         self._start, self._current = start, recording
         recording.begin(observation)

@@ -392,19 +392,34 @@ def test_a_renderer_that_breaks_costs_the_video_and_one_warning(
     assert "no GL context" in caplog.text
 
 
-class BrokenObservation(LoggingEnv):
-    """The reward is no number from step 3 on: our sum fails, the user's loop may not."""
+class TextReward(LoggingEnv):
+    """The reward is no number from step 3 on."""
 
     def step(self, action: Any) -> Any:
         observation, reward, *rest = super().step(action)
         return observation, reward if self._step < 3 else "much", *rest
 
 
+def test_a_reward_that_is_no_number_is_named_and_costs_nothing_else() -> None:
+    env = recorder(TextReward(length=6))
+    rollout(env)
+    env.flush()
+    (episode,) = sealed()
+    assert "missing in row 2" in episode.metadata["incomplete"]["reward/value"]
+    assert episode.metadata["outcome"]["reward_total"] is None
+    assert len(episode.arrays("sensors")["observation.pose/value"]) == 7
+
+
 def test_a_fault_of_ours_ends_our_recording_not_the_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
-    env = recorder(BrokenObservation(length=6))
+
+    def fails(*_: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr("robotrace.capture.recording.Recording._outcome", fails)
+    env = recorder(LoggingEnv(length=6))
     rollout(env)
     rollout(env)
     env.flush()
