@@ -17,7 +17,7 @@ anything else             one array, of the dtype and shape of the value (not of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -67,12 +67,17 @@ class Plan:
     Attributes:
         leaves: In the order of the value.
         structure: How the leaves make up a row, as JSON: what :func:`robotrace.capture.rows.read_rows` goes by.
-        dicts: The keys known at each path of keys that leads to a dict.
+        nests: The keys known at each path of keys that leads to a dict or a tuple.
     """
 
     leaves: list[LeafPlan] = field(default_factory=list)
     structure: Any = None
-    dicts: dict[tuple[Any, ...], set[Any]] = field(default_factory=dict)
+    nests: dict[tuple[Any, ...], set[Any]] = field(default_factory=dict)
+
+    def nest(self, path: tuple[Step, ...], keys: Iterable[Any]) -> None:
+        """Note a dict or tuple."""
+        if all(step[0] == "key" for step in path):
+            self.nests[tuple(step[1] for step in path)] = set(keys)
 
     def leaf(self, name: str, path: tuple[Step, ...], kind: Kind) -> dict[str, str]:
         """Add a leaf; a second one of the same name (keys with dots) gets another."""
@@ -171,8 +176,7 @@ def _dict(plan: Plan, name: str, path: tuple[Step, ...], space: Any, value: Any)
     spaces = {} if space is None else dict(space.spaces)
     known = value if isinstance(value, Mapping) else {}
     keys = [*known, *(key for key in spaces if key not in known)]
-    if all(step[0] == "key" for step in path):
-        plan.dicts[tuple(step[1] for step in path)] = set(keys)
+    plan.nest(path, keys)
     return {
         "dict": [
             [key, _node(plan, f"{name}.{key}", (*path, ("key", key)), spaces.get(key), known.get(key, _UNKNOWN))]
@@ -187,6 +191,7 @@ def _tuple(plan: Plan, name: str, path: tuple[Step, ...], space: Any, value: Any
     count = max(len(spaces), len(known))
     spaces += [None] * (count - len(spaces))
     known += [_UNKNOWN] * (count - len(known))
+    plan.nest(path, range(count))
     return {
         "tuple": [
             _node(plan, f"{name}.{index}", (*path, ("key", index)), spaces[index], known[index])

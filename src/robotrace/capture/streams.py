@@ -496,7 +496,7 @@ class Stream:
         self._fates = fates
         self._picture = picture
         self._leaves: list[_Leaf] = []
-        self._dicts: dict[tuple[Any, ...], set[Any]] = {}
+        self._nests: dict[tuple[Any, ...], set[Any]] = {}
         self._pictures: list[LeafPlan] = []
         self._structure: list[Rows] = []
         self._new_leaves = 0
@@ -572,7 +572,7 @@ class Stream:
     def _append_first(self, value: Any) -> None:
         plan = plan_for(self.name, value, self._space)
         self._leaves = [_Leaf(leaf, self._as_float) for leaf in plan.leaves]
-        self._dicts = plan.dicts
+        self._nests = plan.nests
         if not self._optional and plan.structure != {"leaf": self.name}:
             text = np.array([json.dumps(plan.structure, default=str)])
             described = text.astype(text.dtype.newbyteorder("<")).tobytes()
@@ -628,12 +628,13 @@ class Stream:
 
     def _find_new(self, value: Any) -> None:
         """Keys that were not there before get leaves of their own, without a place in the structure."""
-        for path, known in list(self._dicts.items()):
+        for path, known in list(self._nests.items()):
             part = value
             try:
                 for key in path:
                     part = part[key]
-                new = [key for key in part if key not in known]
+                keys = part if isinstance(part, Mapping) else range(len(part))
+                new = [key for key in keys if key not in known]
             except _NO_PATH:
                 continue
             for key in new:
@@ -644,7 +645,7 @@ class Stream:
                 name = ".".join([self.name, *map(str, path), str(key)])
                 steps = (*(("key", step) for step in path), ("key", key))
                 plan = plan_for(name, part[key], None, steps)
-                self._dicts.update(plan.dicts)
+                self._nests.update(plan.nests)
                 taken = {leaf.plan.name for leaf in self._leaves}
                 for leaf in plan.leaves:
                     if leaf.name not in taken:
@@ -654,7 +655,7 @@ class Stream:
     def _short_way(self) -> Callable[[Any], None]:
         """A function for rows that look like the last one."""
         row = self.count
-        groups: dict[tuple[Any, ...], tuple[list[Any], list[Any]]] = {path: ([], []) for path in self._dicts}
+        groups: dict[tuple[Any, ...], tuple[list[Any], list[Any]]] = {path: ([], []) for path in self._nests}
         others = []
         for leaf in self._leaves:
             segment, keys = leaf.segment, leaf.plan.keys
@@ -697,7 +698,7 @@ class Stream:
         self, groups: Mapping[tuple[Any, ...], tuple[list[Any], list[Any]]], others: Sequence[_Leaf]
     ) -> Callable[[Any], None]:
         plan = [
-            (path, len(self._dicts[path]) if path in self._dicts else None, *parts) for path, parts in groups.items()
+            (path, len(self._nests[path]) if path in self._nests else None, *parts) for path, parts in groups.items()
         ]
         array, pictures = np.ndarray, bool(self._pictures)
 
