@@ -33,7 +33,15 @@ from importlib import metadata as packages
 from typing import Any
 
 from robotrace.capture.clock import read_attribute
-from robotrace.capture.generators import carries_statistics, fresh_state, main_generator, other_generators, state_of
+from robotrace.capture.generators import (
+    carries_statistics,
+    fresh_state,
+    main_generator,
+    other_generators,
+    seeds_in_place,
+    state_of,
+    used_world,
+)
 from robotrace.capture.specs import describe_spec, sources
 
 __all__ = ["EnvFacts", "ResetRecord"]
@@ -97,6 +105,7 @@ class ResetRecord:
         self._seed: int | None = None
         self._resets_since_seed = 0
         self._generator: Any = None
+        self._world: Any = None
         self._look_for_others = True
         self._others: dict[str, tuple[Any, Any]] = {}
 
@@ -118,6 +127,7 @@ class ResetRecord:
         if self._look_for_others:
             others = other_generators(env)
             self._others = {name: (generator, state_of(generator)) for name, generator in others.items()}
+        self._world = used_world(env)
         wrapper = carries_statistics(env)
         if wrapper is not None:
             found["reason"] = f"{wrapper} carries statistics over from the steps before this episode"
@@ -126,6 +136,7 @@ class ResetRecord:
     def after(self, env: Any, found: dict[str, Any]) -> None:
         """Complete what :meth:`before` found, now that the env was reset: where its random numbers came from."""
         before, self._generator = self._generator, None
+        world, self._world = self._world, None
         after = main_generator(env)
         seeded = self._resets_since_seed == 0
         stream, state = (None, None) if after is None else fresh_state(after)
@@ -137,7 +148,9 @@ class ResetRecord:
         elif seeded and after is not before:
             found.pop("generator_state", None)  # replaced, as the seed says
         reason = None
-        if not seeded and before is not None and after is not before:
+        if world is not None and world is used_world(env):
+            reason = "the env keeps its Box2D world, which steps differently after what was in it"
+        elif not seeded and before is not None and after is not before:
             reason = "the env makes another random generator at each reset"
         elif not seeded and "generator_state" not in found:
             reason = "the reset was not seeded, and the state of the env's random generator before it is not known"
@@ -153,7 +166,8 @@ class ResetRecord:
         for name, generator in others.items():
             if not seeded:
                 return f"{name} is a random generator beside np_random, and the reset was not seeded"
-            if name in before and before[name][0] is generator and before[name][1] == state_of(generator):
+            known, state = before.get(name, (None, None))
+            if known is generator and (not seeds_in_place(generator) or state == state_of(generator)):
                 return f"{name} is a random generator that the reset's seed does not reach"
         return None
 
