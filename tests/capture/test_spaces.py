@@ -57,14 +57,14 @@ class GraphInstance(NamedTuple):
     edge_links: Any
 
 
-def record(observations: list[Any], space: Any = None) -> tuple[dict[str, Any], Any]:
+def record(observations: list[Any], space: Any = None, **options: Any) -> tuple[dict[str, Any], Any]:
     """Record an episode of these observations, each overwritten once it is recorded; (sensors, episode)."""
     process = RecordingProcess(open_spool(), lambda entry: None)
     recording = Recording(
         process,
         EnvClock("test", 20_000_000),
         lambda uuid: create_payload(source="sim", request_uploads=(), client_episode_id=uuid, metadata={}),
-        options=Options(images="arrays"),
+        options=Options(images="arrays", **options),
         observation_space=space,
     )
     given = copy.deepcopy(observations)
@@ -312,6 +312,31 @@ def test_a_tuple_that_grows_loses_nothing() -> None:
     assert sensors["observation.0/value"].tolist() == [1, 2, 4]
     assert sensors["observation.1/value"].tolist() == [3.5]
     assert sensors["observation.1/_rows"].tolist() == [1]
+
+
+@pytest.mark.parametrize("block", [2, 4096])
+def test_the_last_seconds_alone_are_kept_of_whatever_it_is(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robotrace.capture.recording._BLOCK_STEPS", block)
+    observations = [{"a": np.full(2, k), "t": "x" * k, **({"b": k} if k not in (1, 8) else {})} for k in range(12)]
+    sensors, episode = record(observations, last_seconds=0.09)  # 220 ms on the clock: from 130 ms on, 140 is there
+    rows = read_rows(sensors, "observation")
+    assert same(rows, observations[7:])
+    assert sensors["observation.a/_t_ns"].tolist() == [k * 20_000_000 - 130_000_000 for k in range(7, 12)]
+    assert sensors["observation.b/_rows"].tolist() == [0, 2, 3, 4]
+    assert sensors["observation.b/_t_ns"].tolist() == [10_000_000, 50_000_000, 70_000_000, 90_000_000]
+    assert sensors["reward/_t_ns"].tolist() == [30_000_000, 50_000_000, 70_000_000, 90_000_000]
+    assert len(sensors["reward/value"]) == 4
+    actions = episode.arrays("actions")
+    assert actions["action/value"].tolist() == [7, 8, 9, 10]
+    assert actions["action/_t_ns"][0] == 10_000_000
+    assert episode.finalize["duration_s"] == pytest.approx(0.09)
+    assert episode.metadata["last_seconds"] == {"kept_s": 0.09, "dropped_steps": 7}
+
+
+def test_an_episode_shorter_than_its_window_is_kept_whole() -> None:
+    sensors, episode = record([0, 1, 2], last_seconds=10.0)
+    assert sensors["observation/value"].tolist() == [0, 1, 2]
+    assert "last_seconds" not in episode.metadata
 
 
 def test_there_is_no_stream_of_that_name() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from robotrace.capture.streams import SlabRows, Stream  # noqa: E402
+from robotrace.capture.streams import Stream  # noqa: E402
 
 
 def recorded(stream: Stream) -> dict[str, np.ndarray]:
@@ -248,10 +248,3 @@ def test_rows_kept_aside_come_before_the_next() -> None:
     made.append(np.zeros(3, np.float32))
     assert [values.shape for values in recorded(made).values()][:1] == [(2, 2)]
     assert made.count == 3
-
-
-def test_one_env_of_a_slab_is_cut_when_it_is_written() -> None:
-    slab = np.arange(24, dtype=">i4").reshape(4, 3, 2)
-    (column,) = SlabRows("observation/value", "sensors", "all", slab, 1, 1, 3).columns()
-    np.testing.assert_array_equal(np.frombuffer(column.data, column.descr).reshape(2, 2), slab[1:3, 1])
-    assert (column.count, column.shape, column.descr) == (2, (2,), "<i4")

@@ -105,6 +105,10 @@ class Recording:
         )
         self._named: dict[tuple[str, str], Stream] = {}
         self._others: list[Rows] = []
+        window_s = options.last_seconds
+        self._window_ns = None if window_s is None else round(window_s * 1e9)
+        self._incomplete: dict[str, str] = {}
+        self._segments: dict[str, str] = {}
         self._stamps = Stamps(clock)
         # The steps since the last flush that look like the one before: (observation,) reward, stamp(, simulator's
         # time), and so on; one list, since one append of several is half the price of several appends.
@@ -182,24 +186,29 @@ class Recording:
         """Hand over a piece of the episode whose rows were kept elsewhere, as one block.
 
         For recorders of many envs at once, after :meth:`open`: they keep the arrays of all envs, and an episode's piece
-        of them (:class:`~robotrace.capture.streams.SlabRows`) is cut by the writer thread.
+        of them is cut by the writer thread (:mod:`robotrace.capture.slabs`).
 
         Args:
             rows: Converted by the writer thread, or by this one at the episode's end, maybe by both: what they refer
                 to must not change any more. Their keys are those of an episode (``observation/value``,
                 ``action/value``, ``reward/value``, …); the stamps and the wall clock are added here.
-            stamps: ``time.perf_counter_ns`` of each observation among the rows, the reset's too.
+            stamps: ``time.perf_counter_ns`` of each observation among the rows, the reset's too. The clock must not
+                be a simulator's own.
             steps: How many results of steps are among them.
             reward_sum: Of these.
             nbytes: About how large they are; more than 256 MiB that wait for the disk are dropped.
         """
         self._others += rows
-        for stamp in stamps:
-            self._stamps.add(stamp)
+        self._stamps.extend(stamps, None)
         self._steps += steps
         self._reward_sum += reward_sum
         self._bytes += nbytes
         self._hand_over(time.perf_counter_ns())
+
+    def note(self, *, incomplete: Mapping[str, str], segments: Mapping[str, str]) -> None:
+        """What there is to say of rows from :meth:`append_rows`: by stream, what is missing, and what changed."""
+        self._incomplete.update(incomplete)
+        self._segments.update(segments)
 
     def act(self, action: Any) -> None:
         """The action about to be taken; copied now, since the env may change it."""
@@ -465,6 +474,11 @@ class Recording:
         self._video().failed(RENDER, why)
 
     @property
+    def start_ns(self) -> int:
+        """Time 0 of the episode on ``time.perf_counter_ns``."""
+        return self._stamps.start_ns
+
+    @property
     def frame_duration_ns(self) -> int:
         """How long a frame is shown: a step of the clock, else 1/30 s."""
         return self._clock.step_ns or _FALLBACK_FRAME_NS
@@ -491,7 +505,7 @@ class Recording:
         file = self._opened()
         self._flush(file)
         self._owned()
-        faults = {key: why for stream in self._streams for key, why in stream.faults().items()}
+        faults = {key: why for stream in self._streams for key, why in stream.faults().items()} | self._incomplete
         if file.overloaded:
             faults["*"] = "the disk was too slow: the episode's later steps are missing"
         if fault is not None:
@@ -503,19 +517,22 @@ class Recording:
             if video is not None:
                 details["video"] = video
         segments = {key: note for stream in self._streams for key, note in stream.segments().items()}
+        segments |= self._segments
         if segments:
             details["segments"] = segments
             _log.warning("the streams of episode %s do not look the same all the way: %s", self.uuid, segments)
         if faults:
             details["incomplete"] = faults
+        window_ns = self._window_ns
+        cut_ns = 0 if window_ns is None else max(self._stamps.last_ns - window_ns, 0)
         finalize = finalize_payload(
             status=status,
             metadata={**details, **metadata},
-            duration_s=self.duration_s,
+            duration_s=self.duration_s - cut_ns / 1e9,
             fps=fps,
-            failure_time_s=failure_time_s,
+            failure_time_s=None if failure_time_s is None else max(failure_time_s - cut_ns / 1e9, 0.0),
         )
-        file.end({"finalize": finalize})
+        file.end({"finalize": finalize, "cut_ns": cut_ns}, cut_ns=cut_ns or None)
         self._close()
 
     def discard(self) -> None:
@@ -532,6 +549,7 @@ class Recording:
                 "uuid": self.uuid,
                 "unix_ms": self._stamps.epoch_ns // 1_000_000,
                 "create": self._create(self.uuid),
+                **({} if self._window_ns is None else {"window_ns": self._window_ns}),
             }
             self._file = EpisodeFile(self._process, start)
             # An env nobody holds any more: without an end its episode would look like one of a killed process.
@@ -544,11 +562,10 @@ class Recording:
 
     def _video(self) -> Cameras:
         if self._cameras is None:
-            window_s = self._options.last_seconds
             settings = VideoSettings(
                 self.frame_duration_ns,
                 max_edge=self._options.video_size,
-                window_ns=None if window_s is None else round(window_s * 1e9),
+                window_ns=self._window_ns,
             )
             self._cameras = self._opened().open_cameras(settings, realtime=bool(self._options.realtime))
         return self._cameras

@@ -2,7 +2,7 @@
 
 A leaf is one array in the file; the steps of its path lead from what the env returned to its values. Below a Sequence a
 row has any number of values: then the leaf is ragged, with one level of offsets for each such step (the files:
-:mod:`robotrace.deliver.sealing`).
+:mod:`robotrace.deliver.columns`).
 
 ========================  ============================================================================================
 Dict, Tuple               ``observation.<key>``, ``observation.<index>``, nested alike

@@ -8,7 +8,7 @@ import numpy as np
 
 from robotrace.capture.clock import EnvClock
 from robotrace.deliver.blocks import Column
-from robotrace.deliver.sealing import CLOCK_KEY
+from robotrace.deliver.columns import CLOCK_KEY
 
 __all__ = ["Stamps"]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from robotrace.capture.spaces import LeafPlan, collect, plan_for
 from robotrace.deliver.blocks import Column
 
-__all__ = ["INT64", "Artifact", "Fixed", "Rows", "SlabRows", "Stream", "Time"]
+__all__ = ["INT64", "Artifact", "Fixed", "Rows", "Stream", "Time"]
 
 Artifact = Literal["sensors", "actions"]
 Time = Literal["all", "before", "after", "none"]
@@ -81,40 +81,6 @@ class Fixed:
         """One join, or one conversion."""
         data = np.array(self.rows, dtype=self.descr).tobytes() if self.scalars else b"".join(self.rows)
         return [Column(self.key, self.artifact, self.time, self.descr, self.shape, len(self.rows), data, self.first)]
-
-
-class SlabRows:
-    """One env's rows of a vector env: ``slab[start:stop, index]``, cut when the block is written.
-
-    Args:
-        key: Their name in the file, ``observation/value``.
-        artifact: The file.
-        time: Which stamps belong to them.
-        slab: (T, n, …); nobody writes into these rows of it any more.
-        index: The env.
-        start: The first row.
-        stop: One after the last.
-    """
-
-    __slots__ = ("artifact", "index", "key", "slab", "start", "stop", "time")
-
-    def __init__(
-        self, key: str, artifact: Artifact, time: Time, slab: NDArray[Any], index: int, start: int, stop: int
-    ) -> None:
-        self.key = key
-        self.artifact: Artifact = artifact
-        self.time: Time = time
-        self.slab = slab
-        self.index = index
-        self.start = start
-        self.stop = stop
-
-    def columns(self) -> list[Column]:
-        """Cut them out."""
-        part = self.slab[self.start : self.stop, self.index]
-        descr = part.dtype.newbyteorder("<").str
-        data = part.astype(descr, copy=False).tobytes()
-        return [Column(self.key, self.artifact, self.time, descr, part.shape[1:], len(part), data)]
 
 
 class _Ragged:
@@ -454,7 +420,7 @@ class Stream:
     Args:
         name: ``observation``, ``action``, …
         artifact: The file it goes to.
-        time: Which stamps of the clock belong to its rows (see ``deliver.sealing``).
+        time: Which stamps of the clock belong to its rows (see ``deliver.columns``).
         space: Of the env, where there is one.
         as_float: Python numbers are kept as float64, whether an int comes or a float.
         optional: Its keys come and go (infos): no note is made of that, and how they make up a row is not kept.
