@@ -1,4 +1,4 @@
-"""The wrapper for single environments."""
+"""The wrapper for environments; for a vector of them it makes the one in :mod:`robotrace_gymnasium.vector`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from robotrace.errors import ConfigurationError
 from robotrace.plugin import (
     CaptureOptions,
     EpisodeRecorder,
+    VectorRecorder,
     find_renderer,
     flush,
     is_enabled,
+    is_vector,
     new_recorder,
+    new_vector_recorder,
     resolve_options,
 )
 
@@ -25,6 +28,8 @@ except ModuleNotFoundError as exc:
         "robotrace_gymnasium needs gymnasium; run: pip install 'robotrace-dev[gymnasium]'"
     ) from exc
 
+from robotrace_gymnasium.vector import VectorRoboTraceRecorder
+
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
@@ -34,16 +39,18 @@ __all__ = ["RoboTraceRecorder"]
 class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Records every episode of an environment: observations, actions, rewards, flags and video on one clock.
 
+    Given a vector environment it makes a vector wrapper, which records the episodes of each environment in it.
+
     The loop behaves as without it: same observations, rewards, random streams and exceptions. Finished episodes are
     sealed in the spool by a thread and uploaded by another. With ``enabled=False`` (or ``ROBOTRACE_MODE=disabled``)
     the environment comes back untouched.
 
     Args:
-        env: A single environment.
+        env: An environment or a vector environment.
         **options: See :class:`robotrace.plugin.Options`; everything is inferred that is not given.
 
     Raises:
-        TypeError: An option is unknown, or ``env`` is no single environment.
+        TypeError: An option is unknown, or ``env`` is no environment.
         ConfigurationError: An option's value does not fit the environment.
 
     Example:
@@ -58,21 +65,23 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
     """
 
     def __new__(cls, env: Any = None, **options: Unpack[CaptureOptions]) -> Any:
-        """The environment itself where recording is switched off. ``env`` may be missing for unpickling."""
+        """The environment itself where recording is switched off; a vector wrapper for a vector environment.
+
+        ``env`` may be missing for unpickling.
+        """
         if env is not None and not is_enabled(resolve_options(options)):
             return env
+        if isinstance(env, gym.vector.VectorEnv):
+            return VectorRoboTraceRecorder(env, **options)
         return super().__new__(cls)
 
     def __init__(self, env: gym.Env[Any, Any], **options: Unpack[CaptureOptions]) -> None:
         checked = resolve_options(options)
-        # Of the unwrapped one: a Gymnasium 0.29 wrapper warns of every attribute it forwards. There a VectorEnv is an
-        # Env, and batched simulators are Envs in every version.
-        if not isinstance(env, gym.Env) or hasattr(env.unwrapped, "num_envs"):
+        if not isinstance(env, gym.Env):
             raise TypeError(
-                f"RoboTraceRecorder records single environments, and this is {type(env).__qualname__}; "
-                "wrap the environments inside it"
+                f"RoboTraceRecorder records environments of Gymnasium, and this is {type(env).__qualname__}"
             )
-        if checked.video is True and find_renderer(env) is None:
+        if checked.video is True and not is_vector(env) and find_renderer(env) is None:
             raise ConfigurationError(
                 f"video=True needs an environment made with render_mode='rgb_array'; this one has {env.render_mode!r}"
             )
@@ -84,7 +93,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         self._recorder = self._new_recorder()
 
     @property
-    def recorder(self) -> EpisodeRecorder:
+    def recorder(self) -> EpisodeRecorder | VectorRecorder:
         """The recorder; ``env.recorder.set(policy_version="ppo@20000")`` labels the episodes to come."""
         return self._recorder
 
@@ -147,7 +156,9 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         self.__dict__.update(state)
         self._recorder = self._new_recorder()
 
-    def _new_recorder(self) -> EpisodeRecorder:
+    def _new_recorder(self) -> EpisodeRecorder | VectorRecorder:
+        if is_vector(self.env):  # a batched simulator, such as ManiSkill's and Isaac Lab's, is an Env
+            return new_vector_recorder(self.env, self._options, adapter="gymnasium")
         return new_recorder(self.env, self._options, adapter="gymnasium", renderer=find_renderer(self.env))
 
 

@@ -29,8 +29,10 @@ try:
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
+    from robotrace.capture.rows import Graph, read_rows
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
+    from robotrace.capture.vector import VectorRecorder
     from robotrace.session import flush, recording_process
 except ModuleNotFoundError as exc:
     raise ConfigurationError(f"recording needs {exc.name}; run: pip install 'robotrace-dev[record]'") from exc
@@ -43,9 +45,11 @@ __all__ = [
     "EpisodeEnd",
     "EpisodeRecorder",
     "EpisodeStart",
+    "Graph",
     "LoopEpisode",
     "Options",
     "Renderer",
+    "VectorRecorder",
     "attach",
     "cubic",
     "detach",
@@ -53,8 +57,11 @@ __all__ = [
     "find_renderer",
     "flush",
     "is_enabled",
+    "is_vector",
     "new_recorder",
+    "new_vector_recorder",
     "rate",
+    "read_rows",
     "record",
     "resolve_options",
 ]
@@ -80,6 +87,35 @@ def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer
     return EpisodeRecorder(env, options, process, adapter=adapter, renderer=renderer)
 
 
+def is_vector(env: Any) -> bool:
+    """Whether an environment is many at once: Gymnasium's vector environments, and batched simulators."""
+    # Of the unwrapped one: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
+    base = read_attribute(env, "unwrapped")
+    return read_attribute(env if base is None else base, "num_envs") is not None
+
+
+def new_vector_recorder(env: Any, options: Options, *, adapter: str) -> VectorRecorder:
+    """A recorder for all environments of a vector; otherwise as :func:`new_recorder`, with the same calls.
+
+    Args:
+        env: The vector environment, with its wrappers.
+        options: Checked by :func:`resolve_options`.
+        adapter: The plugin's name, kept in the metadata.
+
+    Raises:
+        ConfigurationError: ``video=True``, and its environments, in this process, were not made to be rendered.
+    """
+    base = read_attribute(env, "unwrapped")
+    inside = read_attribute(env if base is None else base, "envs")
+    if options.video is True and isinstance(inside, (list, tuple)) and inside and find_renderer(inside[0]) is None:
+        mode = read_attribute(inside[0], "render_mode")
+        raise ConfigurationError(
+            f"video=True needs environments made with render_mode='rgb_array'; these have {mode!r}"
+        )
+    process = recording_process if is_enabled(options) else _no_process
+    return VectorRecorder(env, options, process, adapter=adapter)
+
+
 def _no_process() -> None:
     return None
 
@@ -91,7 +127,7 @@ def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
     there is one record per episode, whoever asks. With ``enabled=False`` it comes back untouched.
 
     Args:
-        env: A single environment: any object with ``reset`` and ``step``.
+        env: An environment or a vector of them: any object with ``reset`` and ``step``.
         **options: See :class:`Options`.
 
     Returns:
@@ -107,13 +143,13 @@ def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
     check_attachable(env)
     # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
     present = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
-    if isinstance(present, EpisodeRecorder):
+    if isinstance(present, (EpisodeRecorder, VectorRecorder)):
         present.set(
             policy_version=options.get("policy_version"), name=options.get("name"), metadata=options.get("metadata")
         )
         return env
-    if read_attribute(read_attribute(env, "unwrapped") or env, "num_envs") is not None:
-        raise TypeError(f"attach records single environments, and this is {type(env).__qualname__}")
+    if is_vector(env):
+        return install(env, new_vector_recorder(env, checked, adapter="attach"), vector=True)
     alive = weakref.ref(env)  # the recorder is the env's: it must not keep it alive
     renderer = find_renderer(env, lambda: call_own(alive(), "render"))
     if checked.video is True and renderer is None:

@@ -161,17 +161,18 @@ class Series:
     """A series of episodes that are numbered and limited together, by one recorder or by several in turn."""
 
     def __init__(self) -> None:
-        self._episodes = 0
+        self._episodes: dict[int | None, int] = {}
         self._taken = 0
         self._counting = threading.Lock()  # an episode may end on the thread that closes the env
         self._buckets: dict[float, TokenBucket] = {}
         self._triggers: dict[tuple[str, str | int], Trigger] = {}
 
-    def next_index(self) -> int:
-        """The number of the episode that begins."""
+    def next_index(self, env_index: int | None = None) -> int:
+        """The number of the episode that begins; those of each environment of a vector are numbered for themselves."""
         with self._counting:
-            self._episodes += 1
-            return self._episodes - 1
+            index = self._episodes.get(env_index, 0)
+            self._episodes[env_index] = index + 1
+            return index
 
     def full(self, options: Options) -> bool:
         """Whether ``max_episodes`` is reached."""
@@ -188,10 +189,16 @@ class Series:
             self._taken += 1
         return True
 
-    def give_back(self) -> None:
-        """One that was counted is not kept after all: ``max_episodes`` is of those one has in the end."""
+    def give_back(self, options: Options | None = None) -> None:
+        """One that was counted is not kept after all: ``max_episodes`` is of those one has in the end.
+
+        Args:
+            options: Given where it was no episode at all, so that ``max_per_minute`` is not of it either.
+        """
         with self._counting:
             self._taken -= 1
+            if options is not None and options.max_per_minute is not None:
+                self._buckets[options.max_per_minute].give_back()
 
     def trigger(self, name: str, value: Any, *, numbers: bool = False) -> Trigger | None:
         """The trigger an option holds; the same text gives the same one, with its memory."""
@@ -241,7 +248,7 @@ class Decisions:
         Returns:
             None when it is not recorded.
         """
-        index = self._series.next_index()
+        index = self._series.next_index(env_index)
         options = self.options
         if self._series.full(options):
             return None
@@ -261,6 +268,7 @@ class Decisions:
         clock: EnvClock,
         facts: EnvFacts | None = None,
         before_reset: Mapping[str, Any] | None = None,
+        vector: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """The create payload of an episode that was started.
 
@@ -270,13 +278,14 @@ class Decisions:
             clock: The episode's.
             facts: The env's; None where there is none.
             before_reset: What :meth:`ResetRecord.before` gave for its reset.
+            vector: Of an environment of a vector: ``index``, ``num_envs``, ``autoreset_mode``.
         """
         options = self.options
         metadata = {
             "adapter": self._adapter,
             **({} if facts is None else {"env": facts.metadata}),
             "episode_index": start.index,
-            **({} if start.env_index is None else {"env_index": start.env_index}),
+            **({} if vector is None else {"vector": dict(vector)}),
             "clock": clock.source,
             "run_id": run_id(),
             "host": host_facts(),
@@ -288,7 +297,8 @@ class Decisions:
         }
         seed = start.seed if options.seed is None else options.seed
         of_what = options.robot if facts is None else facts.env_id
-        name = start.labels.get("name") or options.name or (of_what and f"{of_what} #{start.index}")
+        which = "" if start.env_index is None else f" env {start.env_index}"
+        name = start.labels.get("name") or options.name or (of_what and f"{of_what}{which} #{start.index}")
         payload = create_payload(
             source=options.source,
             request_uploads=(),
@@ -355,6 +365,19 @@ class Decisions:
             )
             failed = verdict.metadata.get("failure_reason", "") if verdict.status == "failed" else None
             start.span.end(failed=failed, error=verdict.error)
+
+    def drop(self, start: Start, recording: Recording) -> None:
+        """It was no episode: keep nothing, and count it nowhere.
+
+        Args:
+            start: From :meth:`start`.
+            recording: What was recorded; ended when this returns.
+        """
+        recording.discard()
+        if self.options.only == "all":
+            self._series.give_back(self.options)
+        if start.span is not None:
+            start.span.end(failed=None, error=None)
 
     def _keeps(self, verdict: Verdict) -> bool:
         wanted = is_wanted(self.options, verdict)

@@ -77,6 +77,7 @@ class CaptureOptions(TypedDict, total=False):
     video_every_n_steps: int
     video_size: int | None
     video_envs: int
+    env_indices: Sequence[int] | Literal["auto"]
     fps: float | None
     images: Images
     infos: bool | Literal["auto"] | Sequence[str]
@@ -117,6 +118,8 @@ class Options:
         video_every_n_steps: A frame at the reset and at every nth step after it; the last step always has one.
         video_size: The longer edge of the video in pixels; larger frames are scaled down. None: as they come.
         video_envs: How many environments of a vector environment have video.
+        env_indices: Which environments of a vector environment are recorded, by index. ``auto`` (default): all, and
+            of more than 16 in tensors of a simulator the first one.
         fps: Steps a second, where the env does not say it or says it wrong; a simulator's own time stays first.
         images: What becomes of image observations: ``video`` (lossy, and marked so), ``arrays`` (lossless), ``drop``;
             ``auto`` (default): camera views become video, small or stacked ones stay arrays.
@@ -151,6 +154,7 @@ class Options:
     video_every_n_steps: int = 1
     video_size: int | None = None
     video_envs: int = 1
+    env_indices: Sequence[int] | Literal["auto"] = "auto"
     fps: float | None = None
     images: Images = "auto"
     infos: bool | Literal["auto"] | Sequence[str] = "auto"
@@ -177,6 +181,8 @@ class Options:
             raise ConfigurationError(f"tags must be a list of texts, got {self.tags!r}")
         if not (isinstance(self.infos, bool) or self.infos == "auto" or _are_texts(self.infos)):
             raise ConfigurationError(f"infos is {self.infos!r}; it takes True, False, 'auto' or a list of keys")
+        if self.env_indices != "auto" and not _are_indices(self.env_indices):
+            raise ConfigurationError(f"env_indices is {self.env_indices!r}; it takes 'auto' or a list of whole numbers")
         if self.realtime is None:
             object.__setattr__(self, "realtime", self.source == "real")
 
@@ -265,6 +271,14 @@ def _environment_seed() -> int | None:
         return int(text)
     except ValueError:
         raise ConfigurationError(f"{ENV_SEED} must be a whole number, got {text!r}") from None
+
+
+def _are_indices(value: Any) -> bool:
+    return (
+        not isinstance(value, (str, Mapping))
+        and isinstance(value, Iterable)
+        and all(hasattr(item, "__index__") and not isinstance(item, bool) and item >= 0 for item in value)
+    )
 
 
 def _are_texts(value: Any) -> bool:

@@ -24,7 +24,7 @@ from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recording import Recording
 from robotrace.capture.rendering import Renderer
 
-__all__ = ["EpisodeRecorder", "Interruptible", "open_recorders", "register"]
+__all__ = ["EpisodeRecorder", "Interruptible", "is_inner", "open_recorders", "register", "resetting"]
 
 _log = logging.getLogger("robotrace")
 
@@ -50,10 +50,20 @@ class _Resetting(threading.local):
     That is all it takes for one record per episode: a recorder that began no episode records no step.
     """
 
-    recorder: EpisodeRecorder | None = None
+    recorder: Interruptible | None = None
 
 
 _resetting = _Resetting()
+
+
+def resetting(recorder: Interruptible | None) -> None:
+    """In this thread, the envs inside the one of ``recorder`` are being reset from here on; None: no longer."""
+    _resetting.recorder = recorder
+
+
+def is_inner(recorder: Interruptible) -> bool:
+    """Whether the env is being reset inside another one that is recorded."""
+    return _resetting.recorder is not None and _resetting.recorder is not recorder
 
 
 def register(recorder: Interruptible) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from robotrace.capture.clock import read_attribute
 
-__all__ = ["Autoreset", "Changes", "Segmentation", "vector_autoreset", "reset_mask"]
+__all__ = ["Autoreset", "Changes", "Segmentation", "reset_mask", "vector_autoreset"]
 
 
 class Autoreset(enum.Enum):

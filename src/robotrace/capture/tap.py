@@ -13,7 +13,7 @@ import os
 import sys
 import types
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["Steps", "attached_recorder", "call_own", "check_attachable", "install", "uninstall"]
@@ -173,6 +173,71 @@ class _RenderTap(_Tap):
         return self.recorder.renderer.render()
 
 
+class _StepAsyncTap(_Tap):
+    """The first half of a vector's step."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorder = self.recorder
+        if recorder.recording:
+            recorder.before_step(args[0] if args else next(iter(kwargs.values()), None))
+        try:
+            return self._function(self._env(), *args, **kwargs)
+        except BaseException as error:
+            recorder.failed(error)
+            raise
+
+
+class _StepWaitTap(_Tap):
+    """The second half."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recorder = self.recorder
+        try:
+            result = self._function(self._env(), *args, **kwargs)
+        except BaseException as error:
+            recorder.failed(error)
+            raise
+        if recorder.recording:
+            recorder.after_step(_five(result))
+        return result
+
+
+class _ResetAsyncTap(_Tap):
+    """The first half of a vector's reset."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._pid == os.getpid():  # a forked copy is another's
+            given = dict(zip(("seed", "options"), args, strict=False)) | kwargs
+            self.recorder.before_reset(given.get("seed"), given.get("options"))
+        try:
+            return self._function(self._env(), *args, **kwargs)
+        except BaseException as error:
+            self.recorder.failed(error)
+            raise
+
+
+class _ResetWaitTap(_Tap):
+    """The second half."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = self._function(self._env(), *args, **kwargs)
+        except BaseException as error:
+            self.recorder.failed(error)
+            raise
+        if self._pid == os.getpid():
+            self.recorder.after_reset(_two(result))
+        return result
+
+
 class _Silent:
     """Stands in for the recorder that was taken away."""
 
@@ -188,6 +253,10 @@ class _Silent:
 
 
 _SILENT = _Silent()
+_HALVES: dict[str, tuple[type[_Tap], type[_Tap]]] = {
+    "step": (_StepAsyncTap, _StepWaitTap),
+    "reset": (_ResetAsyncTap, _ResetWaitTap),
+}
 _TAPS: dict[str, type[_Tap]] = {"reset": _ResetTap, "step": _OtherStepTap, "close": _CloseTap}
 
 
@@ -207,13 +276,17 @@ def check_attachable(env: Any) -> None:
             raise TypeError(f"{type(env).__qualname__} has no {name}(); only an environment can be recorded")
 
 
-def install(env: _E, recorder: Steps, *, renders: bool = False) -> _E:
+def install(
+    env: _E, recorder: Steps, *, renders: bool = False, vector: bool = False, names: Collection[str] = ()
+) -> _E:
     """Have ``recorder`` called around the environment's ``reset``, ``step`` and ``close``.
 
     Args:
         env: Passed by :func:`check_attachable`.
         recorder: Called in the order of :class:`Steps`.
         renders: Whether ``render`` is the recorder's ``renderer``'s too.
+        vector: Its step and reset may be called in two halves, ``step_async`` and ``step_wait``.
+        names: Of these methods only; none for all.
 
     Returns:
         The same object.
@@ -226,6 +299,14 @@ def install(env: _E, recorder: Steps, *, renders: bool = False) -> _E:
         taps["step"] = _StepTap
     if renders:
         taps["render"] = _RenderTap
+    if vector:
+        # Where there are halves, the whole is made of them (and so seen once).
+        for whole in ("step", "reset"):
+            halves = {f"{whole}_async": _HALVES[whole][0], f"{whole}_wait": _HALVES[whole][1]}
+            if all(callable(getattr(env, name, None)) for name in halves):
+                taps = {name: kind for name, kind in taps.items() if name != whole} | halves
+    if names:
+        taps = {name: kind for name, kind in taps.items() if name in names}
     group: weakref.WeakSet[_Tap] = weakref.WeakSet()  # weakly: no cycle
     for name, kind in taps.items():
         tap = kind(env, name, recorder, group)

@@ -58,6 +58,10 @@ class TokenBucket:
         self._tokens = max(0.0, self._tokens - 1.0)
         return True
 
+    def give_back(self) -> None:
+        """One that was let pass did not."""
+        self._tokens = min(self._burst, self._tokens + 1.0)
+
 
 def every(n: int) -> Trigger:
     """Episodes 0, n, 2n, …

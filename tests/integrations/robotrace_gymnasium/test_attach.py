@@ -130,8 +130,3 @@ def test_the_checkers_of_gymnasium_are_content() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about the env
         check_env(env, skip_render_check=True)
-
-
-def test_an_object_that_is_a_vector_of_envs_is_named() -> None:
-    with pytest.raises(TypeError, match="SyncVectorEnv"):
-        attach(gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"))
