@@ -26,7 +26,7 @@ from robotrace.ingest import (
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Client", "close", "init", "log_episode", "start_episode"]
+__all__ = ["Client", "close", "default_client", "init", "log_episode", "start_episode"]
 
 
 class Client:
@@ -252,7 +252,12 @@ def close() -> None:
         _default = None
 
 
-def _default_client() -> Client:
+def default_client() -> Client:
+    """The client of the calls that are given none, made when it is first asked for.
+
+    Raises:
+        ConfigurationError: No API key or no base URL was found.
+    """
     global _default
     if _default is None:
         _default = Client(**_default_options)
@@ -274,7 +279,7 @@ def start_episode(
 ) -> Episode:
     """:meth:`Client.start_episode` on the default client."""
     given = locals()
-    return _default_client().start_episode(**given)
+    return default_client().start_episode(**given)
 
 
 def log_episode(
@@ -297,7 +302,7 @@ def log_episode(
 ) -> Episode:
     """:meth:`Client.log_episode` on the default client."""
     given = locals()
-    return _default_client().log_episode(**given)
+    return default_client().log_episode(**given)
 
 
 def _episode_from(answer: Mapping[str, Any], client: Client) -> Episode:

@@ -6,13 +6,16 @@ recorded too. Known by the names of the wrappers: no framework is imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from robotrace.capture.clock import read_attribute
+from robotrace.capture.options import Options
+from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import EpisodeRecorder
+from robotrace.capture.rendering import Renderer
 
-__all__ = ["AutoresetRecorder", "find_autoreset"]
+__all__ = ["AutoresetRecorder", "find_autoreset", "single_recorder"]
 
 AutoresetMode = Literal["next_step", "same_step"]
 
@@ -37,6 +40,21 @@ def find_autoreset(env: Any) -> AutoresetMode | None:
         if env is None:
             break
     return None
+
+
+def single_recorder(
+    env: Any,
+    options: Options,
+    process: Callable[[], RecordingProcess | None],
+    *,
+    adapter: str,
+    renderer: Renderer | None = None,
+) -> EpisodeRecorder:
+    """The recorder for a single environment, of the kind that it needs; arguments as :class:`EpisodeRecorder`'s."""
+    mode = find_autoreset(env)
+    if mode is None:
+        return EpisodeRecorder(env, options, process, adapter=adapter, renderer=renderer)
+    return AutoresetRecorder(env, options, process, adapter=adapter, renderer=renderer, mode=mode)
 
 
 class AutoresetRecorder(EpisodeRecorder):
