@@ -17,11 +17,12 @@ import numpy as np
 from robotrace.capture.cameras import RENDER, Cameras
 from robotrace.capture.clock import EnvClock
 from robotrace.capture.images import images_plan
+from robotrace.capture.leaves import INT64, Rows
 from robotrace.capture.options import Options
 from robotrace.capture.process import EpisodeFile, RecordingProcess
 from robotrace.capture.ring import VideoSettings
 from robotrace.capture.stamps import Stamps
-from robotrace.capture.streams import INT64, Rows, Stream
+from robotrace.capture.streams import Stream
 from robotrace.ingest import EpisodeFinalStatus, finalize_payload
 
 __all__ = ["Recording"]
