@@ -60,7 +60,7 @@ def same(ours: Any, theirs: Any) -> bool:
 def _run(reproduce: dict[str, Any], actions: Path) -> dict[str, Any]:
     import gymnasium as gym
 
-    from robotrace.capture.rows import read_rows
+    from robotrace.plugin import read_rows
 
     assert reproduce["reproducible"], reproduce["reason"]
     env = gym.make(_spec(reproduce))

@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
 from reexecution import again, same  # noqa: E402
 
-from robotrace.capture.rows import read_rows  # noqa: E402
+from robotrace.plugin import read_rows  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
 VERSION = tuple(int(part) for part in gym.__version__.split(".")[:2])
@@ -33,6 +33,11 @@ CLASSIC = ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "MountainCarContinuou
 TOY_TEXT = [newest(name) for name in ("FrozenLake", "Taxi", "CliffWalking", "Blackjack")]
 BOX2D = [newest("LunarLander"), newest("BipedalWalker")]
 MUJOCO = ["HalfCheetah-v5", "Ant-v5", "Humanoid-v5", "Reacher-v5"] if VERSION >= (1, 0) else []
+
+
+@pytest.fixture(autouse=True)
+def _aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its log where it stands
 
 
 def make(env_id: str, **kwargs: Any) -> Any:
