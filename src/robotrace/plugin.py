@@ -30,7 +30,6 @@ try:
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
     from robotrace.capture.rows import Graph, read_rows
-    from robotrace.capture.rows import Graph, read_rows
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
@@ -47,7 +46,6 @@ __all__ = [
     "EpisodeRecorder",
     "EpisodeStart",
     "Graph",
-    "Graph",
     "LoopEpisode",
     "Options",
     "Renderer",
@@ -63,7 +61,6 @@ __all__ = [
     "new_recorder",
     "new_vector_recorder",
     "rate",
-    "read_rows",
     "read_rows",
     "record",
     "resolve_options",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robotrace.capture.segmentation import Autoreset, Changes, Segmentation, vector_autoreset, reset_mask
+from robotrace.capture.segmentation import Autoreset, Changes, Segmentation, reset_mask, vector_autoreset
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402

@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MISSING", "as_flags", "final_info", "final_observation", "info_of", "on_host", "row_of", "same_rows"]
+__all__ = [
+    "MISSING",
+    "alike",
+    "as_flags",
+    "final_info",
+    "final_observation",
+    "info_of",
+    "on_host",
+    "row_of",
+    "same_rows",
+]
 
 MISSING: Any = object()
 """There is no such value."""
@@ -51,7 +61,7 @@ def _is_nest(space: Any, batch: Sequence[Any], count: int) -> bool:
     return len(batch) > 0 and all(getattr(item, "shape", ())[:1] == (count,) for item in batch)
 
 
-def on_host(values: Any, indices: Sequence[int] | None) -> NDArray[Any]:
+def on_host(values: Any, indices: slice | list[int] | None) -> NDArray[Any]:
     """The rows of some environments as a NumPy array; may share its memory with ``values``.
 
     Args:
@@ -61,7 +71,7 @@ def on_host(values: Any, indices: Sequence[int] | None) -> NDArray[Any]:
     if indices is not None:
         if isinstance(values, (tuple, list)):
             values = np.asarray(values)
-        values = values[np.asarray(indices)] if isinstance(values, np.ndarray) else values[list(indices)]
+        values = values[indices]
     if hasattr(values, "detach"):  # torch
         values = values.detach().cpu().numpy()
     return np.asarray(values)
@@ -102,7 +112,7 @@ def final_info(infos: Any, index: int, count: int) -> dict[str, Any]:
     return info_of(infos, index, count)
 
 
-def final_observation(infos: Any, index: int, count: int, space: Any, like: Any) -> Any:
+def final_observation(infos: Any, index: int, count: int, space: Any) -> Any:
     """The last observation of an episode whose environment was reset within the step; :data:`MISSING` where it is not.
 
     Args:
@@ -110,8 +120,6 @@ def final_observation(infos: Any, index: int, count: int, space: Any, like: Any)
         index: Which environment.
         count: How many there are.
         space: Of a single environment's observations.
-        like: A row of the batch: a vector environment stacks observations into the dtype of its space, which need not
-            be that of the observations; the last one is given that dtype too.
     """
     own = MISSING
     if isinstance(infos, Mapping):
@@ -123,7 +131,7 @@ def final_observation(infos: Any, index: int, count: int, space: Any, like: Any)
                 break
     elif isinstance(infos, Sequence) and len(infos) == count and isinstance(infos[index], Mapping):
         own = infos[index].get("terminal_observation", MISSING)
-    return MISSING if own is MISSING or own is None else _alike(own, like)
+    return MISSING if own is None else own
 
 
 def same_rows(one: Any, other: Any) -> bool:
@@ -161,11 +169,12 @@ def _is_own(infos: Mapping[Any, Any], key: Any, index: int) -> bool:
     return mask is None or bool(mask[index])
 
 
-def _alike(value: Any, like: Any) -> Any:
+def alike(value: Any, like: Any) -> Any:
+    """An observation of a single environment in the dtypes that it has in the batch whose row is ``like``."""
     if isinstance(value, Mapping) and isinstance(like, Mapping):
-        return {key: _alike(item, like[key]) if key in like else item for key, item in value.items()}
+        return {key: alike(item, like[key]) if key in like else item for key, item in value.items()}
     if isinstance(value, tuple) and isinstance(like, tuple) and len(value) == len(like):
-        return tuple(map(_alike, value, like))
+        return tuple(map(alike, value, like))
     if isinstance(like, (np.ndarray, np.generic)):
         array = on_host(value, None)
         if array.shape == like.shape and array.dtype != like.dtype:

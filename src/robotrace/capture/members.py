@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from robotrace.capture.batches import MISSING
 from robotrace.capture.clock import EnvClock, find_clock, read_attribute
 from robotrace.capture.decisions import Start
@@ -45,6 +47,8 @@ class Member:
         "_clock",
         "_env",
         "_facts",
+        "_kept",
+        "_overwriting",
         "_resets",
         "_terminal",
         "_terminal_s",
@@ -99,6 +103,8 @@ class Member:
         self._facts: EnvFacts | None = None
         self._clock: EnvClock | None = None
         self._terminal: Any = MISSING
+        self._kept: Any = MISSING
+        self._overwriting: Any = None
         self._terminal_s: float | None = None
 
     def enter(self, *, films: bool) -> None:
@@ -145,9 +151,22 @@ class Member:
         self.seed = None if seed is None else operator.index(seed)
         self.before_reset = self._resets.before(self._env(), self.seed, options)
 
-    def reset_ended(self) -> None:
-        """It was reset."""
+    def reset_ended(self, observation: Any) -> None:
+        """It was reset, and returned this."""
+        if self.recording is not None:
+            self._overwriting = observation
         self._resets.after(self._env(), self.before_reset)
+
+    def last_observation(self, given: Any) -> Any:
+        """The last observation of the episode that a reset within the step has ended.
+
+        Args:
+            given: What the vector says it was; MISSING where the vector does not. Where the environment reuses its
+                buffer, that is by now the first observation of the next episode.
+        """
+        if self._kept is not MISSING:
+            return self._kept
+        return MISSING if _share_memory(given, self._overwriting) else given
 
     def facts(self) -> EnvFacts:
         """What stays the same for all of its episodes."""
@@ -177,7 +196,8 @@ class Member:
 
     def clear_terminal(self) -> None:
         """Its episode has ended."""
-        self._terminal, self._terminal_s = MISSING, None
+        self._terminal = self._kept = MISSING
+        self._terminal_s = self._overwriting = None
 
     def is_body(self, body: Any) -> bool:
         """Whether an object is this environment, or what it wraps."""
@@ -191,6 +211,11 @@ class Member:
         return False
 
     def _keep_last(self) -> None:
+        if self._kept is MISSING:
+            # Gymnasium from 1.0 on: what the environments have returned, not copied yet.
+            held = read_attribute(getattr(self._vector(), "unwrapped", None), "_env_obs")
+            if isinstance(held, list) and held[self.index] is not None:
+                self._kept = copy.deepcopy(held[self.index])
         clock = self._clock
         if clock is not None and clock.now is not None and self._terminal_s is None:
             self._terminal_s = clock.now()
@@ -218,7 +243,7 @@ class _Resets:
 
     def after_reset(self, result: tuple[Any, Any]) -> None:
         try:
-            self._member.reset_ended()
+            self._member.reset_ended(result[0])
         except Exception as exc:
             self._member.before_reset["reason"] = f"the state after the reset could not be read: {exc}"
 
@@ -277,6 +302,15 @@ def _has_recorder(env: Any) -> bool:
             return True
         env = read_attribute(env, "env")
     return False
+
+
+def _share_memory(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return any(_share_memory(one[key], other[key]) for key in one if key in other)
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return any(map(_share_memory, one, other))
+    arrays = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+    return arrays and bool(np.may_share_memory(one, other))
 
 
 def _nobody() -> None:

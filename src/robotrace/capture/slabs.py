@@ -177,7 +177,7 @@ class Slabs:
         self.row = 0
         """The row that is written next."""
         self._count = count
-        self._indices = None if indices is None else list(indices)
+        self._rows_of = None if indices is None else _as_slice(indices)
         self._structures: dict[str, tuple[Artifact, Any]] = {}
         self._observations = self._leaves("observation", "sensors", "all", observation, observation_space)
         self._action_space = action_space
@@ -274,8 +274,10 @@ class Slabs:
     def _store(self, leaf: _Leaf, batch: Any) -> None:
         for key in leaf.keys:
             batch = batch[key]
-        if type(batch) is not np.ndarray or self._indices is not None:
-            batch = on_host(batch, self._indices)
+        if type(batch) is not np.ndarray:
+            batch = on_host(batch, self._rows_of)
+        elif self._rows_of is not None:
+            batch = batch[self._rows_of]
         if batch.dtype is not leaf.dtype or batch.shape != leaf.shape:
             self._change(leaf, batch)
         self._arrays[leaf.name][self.row] = batch
@@ -394,7 +396,14 @@ def on_host_row(batch: Any, space: Any) -> Any:
         return {key: on_host_row(value, space.spaces[key]) for key, value in batch.items()}
     if isinstance(batch, tuple) and type(space).__name__ == "Tuple":
         return tuple(map(on_host_row, batch, space.spaces))
-    return on_host(batch, [0])[0]
+    return on_host(batch, slice(0, 1))[0]
+
+
+def _as_slice(indices: Sequence[int]) -> slice | list[int]:
+    """A slice where it can be one: it copies nothing."""
+    listed = list(indices)
+    whole = slice(listed[0], listed[0] + len(listed))
+    return whole if listed == list(range(whole.start, whole.stop)) else listed
 
 
 def _described(name: str, artifact: Artifact, structure: Any) -> Column:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from robotrace import faults
 from robotrace.capture.batches import (
     MISSING,
+    alike,
     as_flags,
     final_info,
     final_observation,
@@ -258,7 +259,10 @@ class VectorRecorder:
         infos = result[4]
         if self._mode is not Autoreset.SAME_STEP:
             return row, info_of(infos, i, self._count)
-        observation = final_observation(infos, i, self._count, self._spaces[0], row)
+        given = final_observation(infos, i, self._count, self._spaces[0])
+        observation = self._members[i].last_observation(given)
+        # A vector stacks observations into the dtype of its space, which need not be theirs.
+        observation = MISSING if observation is MISSING else alike(observation, row)
         return observation, final_info(infos, i, self._count)
 
     def _end_changed(
@@ -387,10 +391,10 @@ class VectorRecorder:
         before = self._recent[1 if in_same_step else 0]  # in NEXT_STEP the reset's row lies between
         if before is None:
             return False
-        row = row_of(self._spaces[0], before[0], member.index, self._count)
-        previous = (
-            final_observation(before[4], member.index, self._count, self._spaces[0], row) if in_same_step else row
-        )
+        previous = row_of(self._spaces[0], before[0], member.index, self._count)
+        if in_same_step:
+            given = final_observation(before[4], member.index, self._count, self._spaces[0])
+            previous = MISSING if given is MISSING else alike(given, previous)
         return previous is not MISSING and same_rows(previous, member.last)
 
     def _end_all(self, verdict: Callable[[], Verdict]) -> None:
