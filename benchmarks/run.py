@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time
 from datetime import datetime, timezone
@@ -201,7 +202,11 @@ def _count(
 
 def _write(results: dict[str, Any], out: Path) -> None:
     part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    text = re.sub(
+        r"\[\s+([-+.\de,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text
+    )  # numbers on a line
+    part.write_text(text + "\n", encoding="utf-8")
     part.replace(out)
 
 
