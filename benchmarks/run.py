@@ -203,9 +203,7 @@ def _count(
 def _write(results: dict[str, Any], out: Path) -> None:
     part = out.with_name(out.name + ".part")
     text = json.dumps(results, indent=1, ensure_ascii=False)
-    text = re.sub(
-        r"\[\s+([-+.\de,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text
-    )  # numbers on a line
+    text = re.sub(r"\[\s+([-+.\de,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     part.write_text(text + "\n", encoding="utf-8")
     part.replace(out)
 
