@@ -17,6 +17,7 @@ anything else             one array, of the dtype and shape of the value (not of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -30,6 +31,7 @@ Step = tuple[Any, ...]
 _EACH: Step = ("each",)
 _MAYBE: Step = ("maybe",)
 _LEVELS = ("each", "maybe", "alt")
+_LIKE_A_SEGMENT = re.compile(r"#\d+$")
 _GRAPH = ("nodes", "edges", "edge_links")
 
 
@@ -80,8 +82,10 @@ class Plan:
             self.nests[tuple(step[1] for step in path)] = set(keys)
 
     def leaf(self, name: str, path: tuple[Step, ...], kind: Kind) -> dict[str, str]:
-        """Add a leaf; a second one of the same name (keys with dots) gets another."""
+        """Add a leaf; a second one of the same name (keys with dots), or one named as a segment is, gets another."""
         taken = {leaf.name for leaf in self.leaves}
+        if _LIKE_A_SEGMENT.search(name):
+            name += "~"
         unique, number = name, 2
         while unique in taken:
             unique, number = f"{name}~{number}", number + 1
