@@ -79,7 +79,8 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         checked = resolve_options(options)
         if not isinstance(env, gym.Env):
             raise TypeError(
-                f"RoboTraceRecorder records environments of Gymnasium, and this is {type(env).__qualname__}"
+                f"RoboTraceRecorder records environments of Gymnasium, and this is {type(env).__qualname__}; "
+                "robotrace.attach takes anything with reset and step"
             )
         if checked.video is True and not is_vector(env) and find_renderer(env) is None:
             raise ConfigurationError(

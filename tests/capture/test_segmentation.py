@@ -159,6 +159,14 @@ def test_an_env_that_says_nothing_resets_in_the_same_step_as_batched_simulators_
     assert vector_autoreset(env_with(metadata={"autoreset_mode": 3})) is SAME
 
 
+def test_gymnasiums_own_go_by_its_version_and_what_is_made_from_its_bases_does_not() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    ours = type("Ours", (gymnasium.vector.SyncVectorEnv,), {})
+    theirs = type("Theirs", (gymnasium.Env,), {"num_envs": 4})
+    assert vector_autoreset(ours.__new__(ours)) is (SAME if gymnasium.__version__.startswith("0.") else NEXT)
+    assert vector_autoreset(theirs()) is SAME
+
+
 def test_t8_the_masks_of_both_worlds_are_copied_before_the_env_takes_them_away() -> None:
     mask = [True, False, True]
     found = reset_mask({"reset_mask": mask}, 3)

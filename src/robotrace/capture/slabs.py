@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrace.capture.batches import on_host
+from robotrace.capture.batches import MISSING, on_host
 from robotrace.capture.images import images_plan
 from robotrace.capture.options import Images
 from robotrace.capture.recording import Recording
@@ -105,7 +105,7 @@ class Piece:
         index: Its environment's place in the slabs.
     """
 
-    __slots__ = ("changes", "count", "incomplete", "index", "notes", "observed", "recording", "segments", "stepped")
+    __slots__ = ("changes", "count", "incomplete", "index", "observed", "recording", "segments", "stepped")
 
     def __init__(self, recording: Recording, index: int, row: int) -> None:
         self.recording = recording
@@ -260,11 +260,6 @@ class Slabs:
         for leaf in (*self._observations, *(self._actions or ()), *self._outcomes):
             leaf.dtype = None
 
-    def reward_of(self, index: int) -> tuple[float, Any, Any]:
-        """Reward and flags of this row."""
-        reward, terminated, truncated = (self._arrays[leaf.name][self.row, index] for leaf in self._outcomes)
-        return float(reward), bool(terminated), bool(truncated)
-
     def _leaves(self, name: Batch, artifact: Artifact, at: Time, value: Any, space: Any) -> list[_Leaf]:
         plan: Plan = plan_for(name, value, space)
         if plan.structure != {"leaf": name}:
@@ -373,11 +368,11 @@ class Slabs:
             try:
                 for key in leaf.keys:
                     value = value[key]
-                array = np.asarray(value)
+                array = on_host(value, None)
             except (LookupError, TypeError):
-                array = np.zeros(0)
+                array = np.asarray(None)
             base, first = self._segment(piece, leaf, row)
-            if array.shape != leaf.shape[1:] or array.dtype != leaf.dtype:
+            if array.shape != leaf.shape[1:] or array.dtype != leaf.dtype or last is MISSING:
                 piece.incomplete[f"{leaf.name}/value"] = (
                     "the last observation is missing: the environment did not give it"
                 )

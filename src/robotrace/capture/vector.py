@@ -383,19 +383,21 @@ class VectorRecorder:
 
         One step, from the last observation of a longer episode to that very observation.
         """
-        if recording.steps != 1 or member.longest <= 1 or member.last is None or member.last is MISSING:
-            return False
-        if not same_rows(member.first, member.last):
+        if recording.steps != 1 or member.longest <= 1 or member.last is None:
             return False
         in_same_step = self._mode is Autoreset.SAME_STEP
-        before = self._recent[1 if in_same_step else 0]  # in NEXT_STEP the reset's row lies between
-        if before is None:
-            return False
-        previous = row_of(self._spaces[0], before[0], member.index, self._count)
-        if in_same_step:
-            given = final_observation(before[4], member.index, self._count, self._spaces[0])
-            previous = MISSING if given is MISSING else alike(given, previous)
-        return previous is not MISSING and same_rows(previous, member.last)
+        # In NEXT_STEP the reset's row lies between the two ends.
+        before, now = self._recent[1 if in_same_step else 0], self._recent[2]
+        ends = [None if result is None else self._end_shown(result, member.index) for result in (before, now)]
+        return all(end is not None and end is not MISSING and same_rows(member.first, end) for end in ends)
+
+    def _end_shown(self, result: Any, i: int) -> Any:
+        """The last observation as the vector shows it."""
+        row = row_of(self._spaces[0], result[0], i, self._count)
+        if self._mode is not Autoreset.SAME_STEP:
+            return row
+        given = final_observation(result[4], i, self._count, self._spaces[0])
+        return MISSING if given is MISSING else alike(given, row)
 
     def _end_all(self, verdict: Callable[[], Verdict]) -> None:
         for member in list(self._live.values()):

@@ -490,7 +490,7 @@ def test_bad_input_is_one_clear_line_before_anything_is_opened() -> None:
         RoboTraceRecorder(LoggingEnv(render_mode=None), video=True)
     with pytest.raises(TypeError, match="unknown option 'polcy_version'; did you mean 'policy_version'"):
         RoboTraceRecorder(LoggingEnv(), polcy_version="x")
-    with pytest.raises(TypeError, match="Gymnasium environments, and this is str"):
+    with pytest.raises(TypeError, match="environments of Gymnasium, and this is str"):
         RoboTraceRecorder("CartPole-v1")
     assert sealed() == []
 

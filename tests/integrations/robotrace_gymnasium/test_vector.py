@@ -72,20 +72,27 @@ def assert_same(one: Any, other: Any) -> None:
         assert np.asarray(one).dtype == np.asarray(other).dtype
 
 
-def assert_recorded(episode: RecordedEpisode, truth: list[dict[str, Any]]) -> None:
-    sensors, actions = episode.arrays("sensors"), episode.arrays("actions")
-    assert "incomplete" not in episode.metadata
+def assert_recorded(episode: RecordedEpisode, truth: list[dict[str, Any]], *, overwritten: bool = False) -> None:
+    sensors = episode.arrays("sensors")
+    actions = episode.arrays("actions") if len(truth) > 1 else {"action/value": [], "action/_t_ns": []}
     observed = read_rows(sensors, "observation")
-    assert len(observed) == len(truth)
-    for row, entry in zip(observed, truth, strict=True):
-        assert_value(row, entry["observation"])
+    expected = [entry["observation"] for entry in truth]
+    if overwritten and "partial" not in episode.metadata:
+        # In this process that is seen, and said; in another nobody can tell it.
+        assert ("incomplete" in episode.metadata) == (len(observed) == len(truth) - 1)
+        observed, expected = observed[: len(truth) - 1], expected[:-1]
+    else:
+        assert "incomplete" not in episode.metadata
+    assert len(observed) == len(expected)
+    for row, value in zip(observed, expected, strict=True):
+        assert_value(row, value)
     steps = truth[1:]
     np.testing.assert_array_equal(actions["action/value"], [entry["action"] for entry in steps])
-    for name in ("reward", "terminated", "truncated"):
+    for name in ("reward", "terminated", "truncated") if steps else ():
         np.testing.assert_array_equal(sensors[f"{name}/value"], [entry[name] for entry in steps])
     clock = np.arange(len(truth)) * 40_000_000
     np.testing.assert_array_equal(actions["action/_t_ns"], clock[:-1])
-    np.testing.assert_array_equal(sensors["reward/_t_ns"], clock[1:])
+    np.testing.assert_array_equal(sensors.get("reward/_t_ns", []), clock[1:])
     assert len(sensors["wall_clock/value"]) == len(truth)
     outcome = episode.metadata["outcome"]
     assert outcome["steps"] == len(steps)
@@ -134,8 +141,7 @@ def test_t6_t15_every_stream_is_what_the_env_inside_wrote_down(
         assert [episode.metadata["episode_index"] for episode in found] == list(range(len(truth)))[: len(found)]
         assert len(found) >= 3
         for episode, entries in zip(found, truth, strict=False):
-            if not final_is_overwritten(how, mode) or episode.metadata.get("partial"):
-                assert_recorded(episode, entries)
+            assert_recorded(episode, entries, overwritten=final_is_overwritten(how, mode))
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
@@ -177,8 +183,8 @@ def test_seeds_are_those_of_each_env_and_reproduce_names_them(tmp_path: Path) ->
 
 
 def test_an_env_in_another_process_can_be_reproduced_by_its_seed_and_says_when_not() -> None:
-    env = gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="async")
-    recorder = RoboTraceRecorder(env, **SETTINGS)
+    # What make_vec of Gymnasium 0.29 gives is of no public class; attach takes anything.
+    recorder = attach(gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="async"), **SETTINGS)
     recorder.reset(seed=11)
     for _ in range(40):
         recorder.step(np.zeros(2, int))
@@ -281,7 +287,7 @@ def test_steps_in_two_halves_are_steps(tapped: bool, tmp_path: Path) -> None:
         found, truth = episodes(index), read_diary(tmp_path, index)
         assert len(found) >= 3
         for episode, entries in zip(found, truth, strict=False):
-            assert_recorded(episode, entries)
+            assert_recorded(episode, entries, overwritten=final_is_overwritten("async", modes[0]))
 
 
 def test_t10_the_dummy_env_of_async_leaves_no_episode() -> None:
@@ -317,13 +323,13 @@ def test_t20_the_env_that_raised_has_failed_and_the_others_are_unfinished(how: s
         warnings.simplefilter("ignore")  # Gymnasium's own account of it
         with pytest.raises(RuntimeError, match="gripper 1"):
             env.step(np.zeros((3, 2)))
+        env.close(**({} if how == "sync" else {"terminate": True}))
     status = {episode.metadata["vector"]["index"]: episode.finalize["status"] for episode in episodes()}
     if how == "sync":
         assert status == {0: "ready", 1: "failed", 2: "ready"}
     else:
         assert status == dict.fromkeys(range(3), "failed")
     assert episodes(1)[0].metadata["exception"]["message"].endswith("gripper 1 is on fire")
-    env.close(**({} if how == "sync" else {"terminate": True}))
 
 
 def test_one_record_per_episode_when_the_envs_inside_are_recorded_too(tmp_path: Path) -> None:
@@ -399,7 +405,7 @@ def test_env_indices_are_those_recorded(tmp_path: Path) -> None:
     assert {episode.metadata["vector"]["index"] for episode in episodes()} == {1, 3}
     for index in (1, 3):
         for episode, entries in zip(episodes(index), read_diary(tmp_path, index), strict=False):
-            assert_recorded(episode, entries)
+            assert_recorded(episode, entries, overwritten=final_is_overwritten("sync", modes[0]))
 
 
 def test_a_reset_in_the_middle_cuts_all_and_close_ends_what_is_open(tmp_path: Path) -> None:
