@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robotrace.errors import ConfigurationError
 
 try:
-    from robotrace.capture.autoreset import AutoresetRecorder, find_autoreset
+    from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.clock import read_attribute
     from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
@@ -81,10 +81,7 @@ def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer
         renderer: Gives the current picture; see :func:`find_renderer`.
     """
     process = recording_process if is_enabled(options) else _no_process
-    mode = find_autoreset(env)
-    if mode is not None:
-        return AutoresetRecorder(env, options, process, adapter=adapter, renderer=renderer, mode=mode)
-    return EpisodeRecorder(env, options, process, adapter=adapter, renderer=renderer)
+    return single_recorder(env, options, process, adapter=adapter, renderer=renderer)
 
 
 def is_vector(env: Any) -> bool:

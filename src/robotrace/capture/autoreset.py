@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from robotrace.capture.clock import read_attribute
+from robotrace.capture.attributes import layers
 from robotrace.capture.options import Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import EpisodeRecorder
@@ -20,7 +20,6 @@ __all__ = ["AutoresetRecorder", "find_autoreset", "single_recorder"]
 AutoresetMode = Literal["next_step", "same_step"]
 
 _MODES: dict[str, AutoresetMode] = {"Autoreset": "next_step", "AutoResetWrapper": "same_step"}
-_MAX_WRAPPERS = 64
 _GENERATOR = "generator_state"
 
 
@@ -32,13 +31,10 @@ def find_autoreset(env: Any) -> AutoresetMode | None:
         the last step returns it already, and its own last observation and info in ``info["final_observation"]`` and
         ``info["final_info"]`` (where the environment reuses its buffer, that observation is gone by then).
     """
-    for _ in range(_MAX_WRAPPERS):
-        mode = _MODES.get(type(env).__name__)
-        if mode is not None and type(env).__module__.partition(".")[0] == "gymnasium":
+    for layer in layers(env):
+        mode = _MODES.get(type(layer).__name__)
+        if mode is not None and type(layer).__module__.partition(".")[0] == "gymnasium":
             return mode
-        env = read_attribute(env, "env")
-        if env is None:
-            break
     return None
 
 

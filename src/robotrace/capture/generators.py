@@ -5,13 +5,12 @@ Its random generators, read without making or advancing one, and what it is know
 
 from __future__ import annotations
 
-import gc
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from robotrace.capture.attributes import layers, own_attribute, own_values
 from robotrace.capture.clock import read_attribute
 
 __all__ = [
@@ -24,31 +23,9 @@ __all__ = [
     "used_world",
 ]
 
-_MAX_LAYERS = 64
 _STATISTICS = ("obs_rms", "return_rms")
 _MAIN = "_np_random"
 """The private name: the public property makes a generator where there is none yet."""
-
-
-def _own(layer: Any, name: str) -> Any:
-    """An attribute of the layer itself, not forwarded by a wrapper.
-
-    Never by ``vars`` or ``__dict__``: on CPython 3.11 and 3.12 these make every later attribute access of the object
-    slower, 0.4 µs a step of CartPole.
-    """
-    try:
-        return object.__getattribute__(layer, name)
-    except Exception:  # a property of the user's
-        return None
-
-
-def _layers(env: Any) -> Iterator[Any]:
-    """The env, the one inside it, and so on."""
-    for _ in range(_MAX_LAYERS):
-        yield env
-        env = _own(env, "env")
-        if env is None:
-            return
 
 
 def main_generator(env: Any) -> Any:
@@ -75,17 +52,12 @@ def other_generators(env: Any) -> dict[str, Any]:
     """The generators that the env and its wrappers keep beside ``np_random``, by ``Class.attribute``."""
     found: dict[str, Any] = {}
     main = main_generator(env)
-    for layer in _layers(env):
-        if any(_is_generator(value) and value is not main for value in _values(layer)):
+    for layer in layers(env):
+        if any(_is_generator(value) and value is not main for value in own_values(layer)):
             for name, value in list(getattr(layer, "__dict__", {}).items()):
                 if _is_generator(value) and value is not main:
                     found[f"{type(layer).__name__}.{name}"] = value
     return found
-
-
-def _values(layer: Any) -> Iterator[Any]:
-    for value in gc.get_referents(layer):
-        yield from value.values() if isinstance(value, dict) else (value,)
 
 
 def state_of(generator: Any) -> Any:
@@ -105,9 +77,9 @@ def seeds_in_place(generator: Any) -> bool:
 
 def carries_statistics(env: Any) -> str | None:
     """The wrapper whose running statistics hold something of earlier steps (``NormalizeObservation``)."""
-    for layer in _layers(env):
+    for layer in layers(env):
         for name in _STATISTICS:
-            count = read_attribute(_own(layer, name), "count")
+            count = read_attribute(own_attribute(layer, name), "count")
             if isinstance(count, (int, float)) and count >= 1:
                 return type(layer).__name__
     return None

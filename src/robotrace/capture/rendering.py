@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from robotrace.capture.attributes import layers, own_attribute
 from robotrace.capture.clock import read_attribute
 
 __all__ = ["Renderer", "find_renderer"]
 
 _SINGLE, _LIST = "rgb_array", "rgb_array_list"
-_MAX_WRAPPERS = 64
 
 
 class Renderer:
@@ -74,11 +74,8 @@ def find_renderer(env: Any, render: Callable[[], Any] | None = None) -> Renderer
 
 def _cleans_at_reset(env: Any) -> bool:
     # Gymnasium's RenderCollection says it in `reset_clean`; that it does so is its default.
-    for _ in range(_MAX_WRAPPERS):
-        found = vars(env).get("reset_clean") if hasattr(env, "__dict__") else None
+    for layer in layers(env):
+        found = own_attribute(layer, "reset_clean")
         if isinstance(found, bool):
             return found
-        env = read_attribute(env, "env")
-        if env is None:
-            break
     return True

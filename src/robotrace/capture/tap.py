@@ -2,11 +2,12 @@
 
 The environment stays the object it was: every alias of it is recorded, its type, ``isinstance`` and ``spec`` are
 unchanged, and copies of it (pickle, cloudpickle, deepcopy) are working ones that nobody records. Not so ``copy.copy``:
-it shares the ``__dict__``'s values, and so the methods, with its original.
+it shares its attributes, and so the methods, with its original.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import os
@@ -15,6 +16,8 @@ import types
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
+
+from robotrace.capture.attributes import has_attributes, own_attribute, own_values
 
 __all__ = ["Steps", "attached_recorder", "call_own", "check_attachable", "install", "uninstall"]
 
@@ -54,7 +57,7 @@ class _Tap:
         self.group = group
         self._pid = os.getpid()
         self._env = weakref.ref(env)
-        self._before = env.__dict__.get(name, _MISSING)
+        self._before = _own_of_instance(env, name)
         self._function = _function_of(env, name, self._before)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -64,12 +67,12 @@ class _Tap:
     def restore(self, env: Any) -> None:
         """Take the tap away; what somebody else has put in its place stays, and may go on calling it."""
         self.recorder = _SILENT
-        if env.__dict__.get(self.name) is not self:
+        if own_attribute(env, self.name) is not self:
             return
         if self._before is _MISSING:
-            del env.__dict__[self.name]
+            object.__delattr__(env, self.name)
         else:
-            env.__dict__[self.name] = self._before
+            object.__setattr__(env, self.name, self._before)
 
     @property
     def __wrapped__(self) -> Any:
@@ -258,6 +261,7 @@ _HALVES: dict[str, tuple[type[_Tap], type[_Tap]]] = {
     "reset": (_ResetAsyncTap, _ResetWaitTap),
 }
 _TAPS: dict[str, type[_Tap]] = {"reset": _ResetTap, "step": _OtherStepTap, "close": _CloseTap}
+_NAMES = (*_TAPS, "render", *(f"{whole}_{half}" for whole in _HALVES for half in ("async", "wait")))
 
 
 def check_attachable(env: Any) -> None:
@@ -266,7 +270,7 @@ def check_attachable(env: Any) -> None:
     Raises:
         TypeError: It has no ``__dict__``, no ``reset`` or no ``step``.
     """
-    if not hasattr(env, "__dict__"):
+    if not has_attributes(env):
         raise TypeError(
             f"{type(env).__qualname__} objects have no __dict__ (their class has __slots__), so that nothing can be "
             "attached; wrap it in a class of your own"
@@ -311,8 +315,7 @@ def install(
     for name, kind in taps.items():
         tap = kind(env, name, recorder, group)
         group.add(tap)
-        vars(env)[name] = tap
-        if getattr(env, name) is not tap:  # a property of the class wins over the instance's own
+        if not _put(env, name, tap):
             uninstall(env)
             raise TypeError(
                 f"{name} of {type(env).__qualname__} cannot be replaced in an instance; nothing is attached"
@@ -327,7 +330,7 @@ def attached_recorder(env: Any) -> Any:
 
 
 def uninstall(env: _E) -> _E:
-    """Undo :func:`install`; what was in the environment's ``__dict__`` before is there again.
+    """Undo :func:`install`; the environment's own attributes are what they were before.
 
     Returns:
         The same object; untouched where nothing was attached.
@@ -339,12 +342,12 @@ def uninstall(env: _E) -> _E:
 
 
 def _any_tap(env: Any) -> _Tap | None:
-    return next((item for item in getattr(env, "__dict__", {}).values() if isinstance(item, _Tap)), None)
+    return next((item for item in (own_attribute(env, name) for name in _NAMES) if isinstance(item, _Tap)), None)
 
 
 def call_own(env: Any, name: str) -> Any:
     """Call a method of the environment as if nothing were attached."""
-    tap = env.__dict__.get(name)
+    tap = own_attribute(env, name)
     return tap.__wrapped__() if isinstance(tap, _Tap) else getattr(env, name)()
 
 
@@ -354,6 +357,23 @@ def _takes_one_action(env: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return [(item.name, item.kind) for item in parameters] == [("action", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+
+
+def _own_of_instance(env: Any, name: str) -> Any:
+    """What the instance itself, not its class, holds under a name."""
+    value = own_attribute(env, name, _MISSING)
+    if value is inspect.getattr_static(type(env), name, _MISSING):
+        return _MISSING
+    return value if any(value is item for item in own_values(env)) else _MISSING
+
+
+def _put(env: Any, name: str, tap: _Tap) -> bool:
+    """Whether the instance has it from now on; a property of its class wins over what the instance has."""
+    if hasattr(inspect.getattr_static(type(env), name, None), "__set__"):
+        return False
+    with contextlib.suppress(TypeError):  # a base class that is not Python's, with a way of its own to set attributes
+        object.__setattr__(env, name, tap)
+    return getattr(env, name) is tap
 
 
 def _function_of(env: Any, name: str, own: Any) -> Callable[..., Any]:
