@@ -141,8 +141,8 @@ def test_t17_without_gl_the_video_is_gone_and_the_episode_stays(monkeypatch: pyt
         """
 import gymnasium as gym
 os.chdir(os.environ["HOME"])  # MuJoCo writes its log where it stands
-os.environ["MUJOCO_GL"] = "nonsense"
 env = gym.make("Reacher-v5", render_mode="rgb_array", max_episode_steps=5)
+os.environ["MUJOCO_GL"] = "nonsense"  # read with the first picture
 env = RoboTraceRecorder(env, video_trigger=1, max_per_minute=None)
 rollout(env, 1)
 rollout(env, 2)
