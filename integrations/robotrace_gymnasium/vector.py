@@ -100,8 +100,8 @@ class VectorRoboTraceRecorder(_Wrapper):  # type: ignore[misc]
         self.env.close(**kwargs)
 
     def __del__(self) -> None:
-        # Gymnasium before 1.4 closes the environment with its wrapper, whoever else may hold it, and trips over one that
-        # was refused. The environment does it by itself when nobody holds it any more.
+        # Gymnasium before 1.4 closes the environment with its wrapper, whoever else may hold it, and trips over one
+        # that was refused. The environment does it by itself when nobody holds it any more.
         pass
 
     def flush(self, timeout_s: float = 60.0) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ _BLOCK_NS = 1_000_000_000
 _KINDS = "biufc"
 _MAX_SEGMENTS = 16
 
-Batch = Literal["observation", "action", "reward", "terminated", "truncated"]
+_NO_ROWS: NDArray[Any] = np.empty((0, 0))
 
 
 class _Cut:
@@ -84,10 +84,11 @@ class _Ready:
 class _Leaf:
     """One array of the batches, and which of the slabs' generations of it there is."""
 
-    __slots__ = ("artifact", "batch", "dtype", "generation", "keys", "name", "shape", "time")
+    __slots__ = ("array", "artifact", "dtype", "generation", "keys", "name", "shape", "time")
 
-    def __init__(self, batch: Batch, name: str, keys: tuple[Any, ...], artifact: Artifact, at: Time) -> None:
-        self.batch = batch
+    def __init__(self, name: str, keys: tuple[Any, ...], artifact: Artifact, at: Time) -> None:
+        self.array: NDArray[Any] = _NO_ROWS
+        """(T, environments, …)"""
         self.name = name
         self.keys = keys
         self.artifact: Artifact = artifact
@@ -182,10 +183,8 @@ class Slabs:
         self._observations = self._leaves("observation", "sensors", "all", observation, observation_space)
         self._action_space = action_space
         self._actions: list[_Leaf] | None = None
-        self._outcomes = [_Leaf(name, name, (), "sensors", "after") for name in ("reward", "terminated", "truncated")]
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self._outcomes = [_Leaf(name, (), "sensors", "after") for name in ("reward", "terminated", "truncated")]
         self._stamps: list[int] = []
-        self._stored: list[tuple[_Leaf, Any]] = []
         self._rows = _MIN_ROWS
         self._end_ns = 0
         self._observed = False
@@ -255,16 +254,16 @@ class Slabs:
     def clear(self) -> None:
         """Nothing is recorded any more: let go of the slab."""
         self.pieces.clear()
-        self._arrays, self._stamps = {}, []
+        self._stamps = []
         self.row, self._observed = 0, False
-        for leaf in (*self._observations, *(self._actions or ()), *self._outcomes):
-            leaf.dtype = None
+        for leaf in self._all():
+            leaf.dtype, leaf.array = None, _NO_ROWS
 
-    def _leaves(self, name: Batch, artifact: Artifact, at: Time, value: Any, space: Any) -> list[_Leaf]:
+    def _leaves(self, name: str, artifact: Artifact, at: Time, value: Any, space: Any) -> list[_Leaf]:
         plan: Plan = plan_for(name, value, space)
         if plan.structure != {"leaf": name}:
             self._structures[name] = (artifact, plan.structure)
-        return [_Leaf(name, leaf.name, leaf.keys or (), artifact, at) for leaf in plan.leaves]
+        return [_Leaf(leaf.name, leaf.keys or (), artifact, at) for leaf in plan.leaves]
 
     def _store(self, leaf: _Leaf, batch: Any) -> None:
         for key in leaf.keys:
@@ -275,20 +274,23 @@ class Slabs:
             batch = batch[self._rows_of]
         if batch.dtype is not leaf.dtype or batch.shape != leaf.shape:
             self._change(leaf, batch)
-        self._arrays[leaf.name][self.row] = batch
+        leaf.array[self.row] = batch
 
     def _change(self, leaf: _Leaf, values: NDArray[Any]) -> None:
         """Another dtype or shape than before; the first time, too."""
         if values.shape[:1] != (self._count,) or values.dtype.kind not in _KINDS:
             raise ValueError(f"{leaf.name}: {values.dtype} {values.shape} is no batch of {self._count} environments")
-        if leaf.name in self._arrays and self.row:
+        if len(leaf.array) and self.row:
             # Both kinds may be in this row: it goes into a slab of its own, with what is there of it already.
             self._renew(time.perf_counter_ns(), keep_row=True)
         leaf.generation += leaf.dtype is not None
         leaf.dtype, leaf.shape = values.dtype, values.shape
-        if not self._arrays:
+        if not any(len(other.array) for other in self._all()):
             self._end_ns = time.perf_counter_ns() + _BLOCK_NS
-        self._arrays[leaf.name] = np.empty((self._rows, *values.shape), values.dtype)
+        leaf.array = np.empty((self._rows, *values.shape), values.dtype)
+
+    def _all(self) -> list[_Leaf]:
+        return [*self._observations, *(self._actions or ()), *self._outcomes]
 
     def _renew(self, stamp: int, *, keep_row: bool = False) -> None:
         """Hand over all that is there, and begin another slab."""
@@ -296,15 +298,16 @@ class Slabs:
         for piece in self.pieces.values():
             self._hand_over(piece, row, row)
             piece.observed, piece.stepped = max(0, piece.observed - row), max(0, piece.stepped - row)
-        row_bytes = sum(array[0].nbytes for array in self._arrays.values())
-        rows = max(_MIN_ROWS, min(_MAX_ROWS, _SLAB_BYTES // max(1, row_bytes)))
-        before = self._arrays
-        self._arrays = {name: np.empty((rows, *array.shape[1:]), array.dtype) for name, array in before.items()}
-        if keep_row:
-            for name, array in before.items():
-                self._arrays[name][0] = array[row]
+        used = [leaf for leaf in self._all() if len(leaf.array)]
+        row_bytes = sum(leaf.array[0].nbytes for leaf in used)
+        self._rows = max(_MIN_ROWS, min(_MAX_ROWS, _SLAB_BYTES // max(1, row_bytes)))
+        for leaf in used:
+            before = leaf.array
+            leaf.array = np.empty((self._rows, *before.shape[1:]), before.dtype)
+            if keep_row:
+                leaf.array[0] = before[row]
         self._stamps = self._stamps[row:]
-        self._rows, self.row = rows, 0
+        self.row = 0
         self._end_ns = stamp + _BLOCK_NS
 
     def _hand_over(self, piece: Piece, observed: int, stepped: int, *, last: Callable[[], Any] | None = None) -> None:
@@ -329,7 +332,7 @@ class Slabs:
             return
         reward_sum = 0.0
         if steps:
-            rewards = self._arrays["reward"][piece.stepped : stepped, piece.index]
+            rewards = self._outcomes[0].array[piece.stepped : stepped, piece.index]
             # One after the other, as a single environment's are.
             reward_sum = float(np.add.accumulate(rewards, dtype=np.float64)[-1])
         piece.count += count
@@ -342,7 +345,7 @@ class Slabs:
         base, first = self._segment(piece, leaf, done)
         if base is None:
             return 0
-        array = self._arrays[leaf.name]
+        array = leaf.array
         rows.append(_Cut(f"{base}/value", leaf.artifact, leaf.time, array, piece.index, start, stop, first))
         return (stop - start) * int(array[0, 0].nbytes)
 
