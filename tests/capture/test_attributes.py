@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("av")
 
-from robotrace import session  # noqa: E402
-from robotrace.capture.attributes import has_attributes, layers, own_attribute, own_values  # noqa: E402
-from robotrace.plugin import attach, detach  # noqa: E402
+from robotrace import session
+from robotrace.capture.attributes import has_attributes, layers, own_attribute, own_values
+from robotrace.plugin import attach, detach
 
 MARK = "its_own"
 
@@ -94,8 +94,9 @@ def test_the_check_of_these_tests_sees_a_dictionary() -> None:
 @needs_inline_values
 @pytest.mark.parametrize("sampled", [True, False])
 def test_an_attached_env_keeps_its_attributes_where_they_are_quick(sampled: bool) -> None:
-    inner = Arm()
-    env = Arm(inner)
+    fresh = type("Arm", (Arm,), {})  # after 30 instances of a class, one more attribute makes a dictionary by itself
+    inner = fresh()
+    env = fresh(inner)
     assert attach(env, max_per_minute=None, max_episodes=None if sampled else 0, keep_partial="always") is env
     attach(env, policy_version="p")
     for _ in range(2):

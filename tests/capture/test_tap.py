@@ -151,6 +151,29 @@ def test_t3_a_copy_works_and_is_not_recorded(copied: Any) -> None:
     assert len(episodes()) == 2
 
 
+class Forwarder:
+    """A wrapper of no framework, without a method of its own."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_of_one_that_only_forwards_works_too(copied: Any) -> None:
+    env = attached(Forwarder(Arm()))
+    run(copied(copied(env)))
+    run(env)
+    assert len(episodes()) == 1
+    detach(env)
+    run(env)
+    assert len(episodes()) == 1
+
+
 def test_an_env_nobody_holds_any_more_is_gone_at_once() -> None:
     gc.collect()
     gc.disable()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import os
 import sys
@@ -46,27 +47,52 @@ class Steps(Protocol):
         """The environment is closed, or nobody records it any more."""
 
 
-class _Tap:
-    """Stands in for the method ``name`` of one environment; ``__call__`` is the subclasses'."""
+class _Held:
+    """What the calls of a tap need: no reference to the tap itself, which would be a cycle.
 
-    __slots__ = ("__weakref__", "_before", "_env", "_function", "_pid", "group", "name", "recorder")
+    Attributes:
+        recorder: Is told of each call.
+        function: The method, as a function of the environment.
+        env: The environment.
+        pid: The process that attached; in a forked one the environment is another's.
+    """
 
-    def __init__(self, env: Any, name: str, recorder: Any, group: weakref.WeakSet[_Tap]) -> None:
-        self.name = name
+    __slots__ = ("env", "function", "pid", "recorder")
+
+    def __init__(self, recorder: Any, function: Callable[..., Any], env: weakref.ref[Any]) -> None:
         self.recorder = recorder
-        self.group = group
-        self._pid = os.getpid()
-        self._env = weakref.ref(env)
-        self._before = _own_of_instance(env, name)
-        self._function = _function_of(env, name, self._before)
+        self.function = function
+        self.env = env
+        self.pid = os.getpid()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As the environment's own method."""
-        return self._function(self._env(), *args, **kwargs)
+
+class _Tap(functools.partial[Any]):
+    """Stands in for the method ``name`` of one environment.
+
+    A ``partial`` of nothing: called by C, at half of what a ``__call__`` costs; a plain function could not tell a copy
+    of its environment from the original.
+    """
+
+    name: str
+    group: weakref.WeakSet[_Tap]
+    _held: _Held
+    _before: Any
+
+    def __new__(cls, around: Callable[[_Held], Callable[..., Any]], env: Any, name: str, recorder: Any) -> _Tap:
+        before = _own_of_instance(env, name)
+        held = _Held(recorder, _function_of(env, name, before), weakref.ref(env))
+        tap = super().__new__(cls, around(held))
+        tap.name, tap._held, tap._before = name, held, before
+        return tap
+
+    @property
+    def recorder(self) -> Any:
+        """As given; one that does nothing once the tap is taken away."""
+        return self._held.recorder
 
     def restore(self, env: Any) -> None:
         """Take the tap away; what somebody else has put in its place stays, and may go on calling it."""
-        self.recorder = _SILENT
+        self._held.recorder = _SILENT
         if own_attribute(env, self.name) is not self:
             return
         if self._before is _MISSING:
@@ -77,7 +103,7 @@ class _Tap:
     @property
     def __wrapped__(self) -> Any:
         """The environment's own method: ``inspect.signature`` looks here."""
-        return types.MethodType(self._function, self._env())
+        return types.MethodType(self._held.function, self._held.env())
 
     def __getattr__(self, name: str) -> Any:
         # __name__, __func__, __self__ and whatever else somebody asks a method for.
@@ -87,120 +113,118 @@ class _Tap:
 
     def __reduce__(self) -> Any:
         """A copy of the environment has its own method again."""
-        env = self._env()
+        env = self._held.env()
         return (_own_method, (env, self.name)) if self._before is _MISSING else (_same, (self._before,))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """As :meth:`__reduce__`, for the copy that is being made."""
         if self._before is not _MISSING:
             return copy.deepcopy(self._before, memo)
-        env = self._env()
+        env = self._held.env()
         return _own_method(memo.get(id(env), env), self.name)
 
 
-_HALF_BUILT = frozenset({*_Tap.__slots__, "__wrapped__"})
+_HALF_BUILT = frozenset({"_before", "_held", "__wrapped__"})
 """Asked for before they are there, they must not be looked for in themselves."""
 
 
-class _StepTap(_Tap):
-    """For ``step(action)``."""
+def _around_step(held: _Held) -> Callable[..., Any]:
+    function, env = held.function, held.env
 
-    __slots__ = ()
-
-    def __call__(self, action: Any) -> Any:
-        recorder = self.recorder
+    def step(action: Any) -> Any:
+        recorder = held.recorder
         if not recorder.recording:
-            return self._function(self._env(), action)
+            return function(env(), action)
         recorder.before_step(action)
         try:
-            result = self._function(self._env(), action)
+            result = function(env(), action)
         except BaseException as error:
             recorder.failed(error)
             raise
         recorder.after_step(result if type(result) is tuple and len(result) == 5 else _five(result))
         return result
 
+    return step
 
-class _OtherStepTap(_Tap):
-    """For a ``step`` that takes more, or under other names; the first argument is the action."""
 
-    __slots__ = ()
+def _around_other_step(held: _Held) -> Callable[..., Any]:
+    """Of a ``step`` that takes more, or under other names; the first argument is the action."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        recorder = self.recorder
+    def step(*args: Any, **kwargs: Any) -> Any:
+        recorder = held.recorder
         if not recorder.recording:
-            return self._function(self._env(), *args, **kwargs)
+            return held.function(held.env(), *args, **kwargs)
         recorder.before_step(args[0] if args else next(iter(kwargs.values()), None))
         try:
-            result = self._function(self._env(), *args, **kwargs)
+            result = held.function(held.env(), *args, **kwargs)
         except BaseException as error:
             recorder.failed(error)
             raise
         recorder.after_step(_five(result))
         return result
 
+    return step
 
-class _ResetTap(_Tap):
-    __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        recorder = self.recorder
-        if self._pid != os.getpid():  # a forked copy is another's
-            return self._function(self._env(), *args, **kwargs)
+def _around_reset(held: _Held) -> Callable[..., Any]:
+    def reset(*args: Any, **kwargs: Any) -> Any:
+        recorder = held.recorder
+        if held.pid != os.getpid():
+            return held.function(held.env(), *args, **kwargs)
         recorder.before_reset(kwargs.get("seed"), kwargs.get("options"))
         try:
-            result = self._function(self._env(), *args, **kwargs)
+            result = held.function(held.env(), *args, **kwargs)
         except BaseException as error:
             recorder.failed(error)
             raise
         recorder.after_reset(_two(result))
         return result
 
-
-class _CloseTap(_Tap):
-    __slots__ = ()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.recorder.close(sys.exc_info()[1])
-        return self._function(self._env(), *args, **kwargs)
+    return reset
 
 
-class _RenderTap(_Tap):
-    """Only before an environment that collects its pictures."""
+def _around_close(held: _Held) -> Callable[..., Any]:
+    def close(*args: Any, **kwargs: Any) -> Any:
+        held.recorder.close(sys.exc_info()[1])
+        return held.function(held.env(), *args, **kwargs)
 
-    __slots__ = ()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.recorder is _SILENT:
-            return self._function(self._env(), *args, **kwargs)
-        return self.recorder.renderer.render()
+    return close
 
 
-class _StepAsyncTap(_Tap):
+def _around_render(held: _Held) -> Callable[..., Any]:
+    """Only of an environment that collects its pictures."""
+
+    def render(*args: Any, **kwargs: Any) -> Any:
+        if held.recorder is _SILENT:
+            return held.function(held.env(), *args, **kwargs)
+        return held.recorder.renderer.render()
+
+    return render
+
+
+def _around_step_async(held: _Held) -> Callable[..., Any]:
     """The first half of a vector's step."""
 
-    __slots__ = ()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        recorder = self.recorder
+    def step_async(*args: Any, **kwargs: Any) -> Any:
+        recorder = held.recorder
         if recorder.recording:
             recorder.before_step(args[0] if args else next(iter(kwargs.values()), None))
         try:
-            return self._function(self._env(), *args, **kwargs)
+            return held.function(held.env(), *args, **kwargs)
         except BaseException as error:
             recorder.failed(error)
             raise
 
+    return step_async
 
-class _StepWaitTap(_Tap):
+
+def _around_step_wait(held: _Held) -> Callable[..., Any]:
     """The second half."""
 
-    __slots__ = ()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        recorder = self.recorder
+    def step_wait(*args: Any, **kwargs: Any) -> Any:
+        recorder = held.recorder
         try:
-            result = self._function(self._env(), *args, **kwargs)
+            result = held.function(held.env(), *args, **kwargs)
         except BaseException as error:
             recorder.failed(error)
             raise
@@ -208,37 +232,39 @@ class _StepWaitTap(_Tap):
             recorder.after_step(_five(result))
         return result
 
+    return step_wait
 
-class _ResetAsyncTap(_Tap):
+
+def _around_reset_async(held: _Held) -> Callable[..., Any]:
     """The first half of a vector's reset."""
 
-    __slots__ = ()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._pid == os.getpid():  # a forked copy is another's
+    def reset_async(*args: Any, **kwargs: Any) -> Any:
+        if held.pid == os.getpid():
             given = dict(zip(("seed", "options"), args, strict=False)) | kwargs
-            self.recorder.before_reset(given.get("seed"), given.get("options"))
+            held.recorder.before_reset(given.get("seed"), given.get("options"))
         try:
-            return self._function(self._env(), *args, **kwargs)
+            return held.function(held.env(), *args, **kwargs)
         except BaseException as error:
-            self.recorder.failed(error)
+            held.recorder.failed(error)
             raise
 
+    return reset_async
 
-class _ResetWaitTap(_Tap):
+
+def _around_reset_wait(held: _Held) -> Callable[..., Any]:
     """The second half."""
 
-    __slots__ = ()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def reset_wait(*args: Any, **kwargs: Any) -> Any:
         try:
-            result = self._function(self._env(), *args, **kwargs)
+            result = held.function(held.env(), *args, **kwargs)
         except BaseException as error:
-            self.recorder.failed(error)
+            held.recorder.failed(error)
             raise
-        if self._pid == os.getpid():
-            self.recorder.after_reset(_two(result))
+        if held.pid == os.getpid():
+            held.recorder.after_reset(_two(result))
         return result
+
+    return reset_wait
 
 
 class _Silent:
@@ -256,12 +282,14 @@ class _Silent:
 
 
 _SILENT = _Silent()
-_HALVES: dict[str, tuple[type[_Tap], type[_Tap]]] = {
-    "step": (_StepAsyncTap, _StepWaitTap),
-    "reset": (_ResetAsyncTap, _ResetWaitTap),
+
+_Around = Callable[[_Held], Callable[..., Any]]
+_HALVES: dict[str, tuple[_Around, _Around]] = {
+    "step": (_around_step_async, _around_step_wait),
+    "reset": (_around_reset_async, _around_reset_wait),
 }
-_TAPS: dict[str, type[_Tap]] = {"reset": _ResetTap, "step": _OtherStepTap, "close": _CloseTap}
-_NAMES = (*_TAPS, "render", *(f"{whole}_{half}" for whole in _HALVES for half in ("async", "wait")))
+_WHOLES: dict[str, _Around] = {"reset": _around_reset, "step": _around_other_step, "close": _around_close}
+_NAMES = (*_WHOLES, "render", *(f"{whole}_{half}" for whole in _HALVES for half in ("async", "wait")))
 
 
 def check_attachable(env: Any) -> None:
@@ -298,22 +326,23 @@ def install(
     Raises:
         TypeError: Its class forbids that a method is replaced.
     """
-    taps = {name: kind for name, kind in _TAPS.items() if callable(getattr(env, name, None))}
+    taps = {name: around for name, around in _WHOLES.items() if callable(getattr(env, name, None))}
     if _takes_one_action(env):
-        taps["step"] = _StepTap
+        taps["step"] = _around_step
     if renders:
-        taps["render"] = _RenderTap
+        taps["render"] = _around_render
     if vector:
         # Where there are halves, the whole is made of them (and so seen once).
         for whole in ("step", "reset"):
             halves = {f"{whole}_async": _HALVES[whole][0], f"{whole}_wait": _HALVES[whole][1]}
             if all(callable(getattr(env, name, None)) for name in halves):
-                taps = {name: kind for name, kind in taps.items() if name != whole} | halves
+                taps = {name: around for name, around in taps.items() if name != whole} | halves
     if names:
-        taps = {name: kind for name, kind in taps.items() if name in names}
+        taps = {name: around for name, around in taps.items() if name in names}
     group: weakref.WeakSet[_Tap] = weakref.WeakSet()  # weakly: no cycle
-    for name, kind in taps.items():
-        tap = kind(env, name, recorder, group)
+    for name, around in taps.items():
+        tap = _Tap(around, env, name, recorder)
+        tap.group = group
         group.add(tap)
         if not _put(env, name, tap):
             uninstall(env)
@@ -388,7 +417,13 @@ def _function_of(env: Any, name: str, own: Any) -> Callable[..., Any]:
 
 
 def _own_method(env: Any, name: str) -> Any:
-    return getattr(type(env), name).__get__(env, type(env))
+    method = getattr(type(env), name, None)
+    return functools.partial(_forwarded, env, name) if method is None else method.__get__(env, type(env))
+
+
+def _forwarded(env: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Of a class that has no such method, and gives that of what it wraps."""
+    return type(env).__getattr__(env, name)(*args, **kwargs)
 
 
 def _same(value: Any) -> Any:
