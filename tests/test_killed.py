@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,51 +15,11 @@ from gymnasium_envs import read_barcode  # noqa: E402
 from ingest_server import IngestServer  # noqa: E402
 from polling import eventually  # noqa: E402
 from recorded import sealed  # noqa: E402
+from trainings import run, salvaged  # noqa: E402
 
 from robotrace.config import Target  # noqa: E402
-from robotrace.deliver.salvage import salvage_dead_recordings  # noqa: E402
 from robotrace.deliver.spool import open_spool  # noqa: E402
 from robotrace.deliver.uploader import Uploader  # noqa: E402
-
-PREAMBLE = """
-import os, signal, sys
-import numpy as np
-from gymnasium_envs import LoggingEnv
-from robotrace_gymnasium import RoboTraceRecorder
-
-def make(**options):
-    return RoboTraceRecorder(LoggingEnv(length=30), **{"video_trigger": 1, "max_per_minute": None, **options})
-
-def rollout(env, seed=5, steps=10**9):
-    rng = np.random.default_rng(0)
-    env.reset(seed=seed)
-    done = False
-    while not done and steps > 0:
-        done = any(env.step(rng.uniform(-1, 1, 2))[2:4])
-        steps -= 1
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    return subprocess.run(
-        [sys.executable, "-c", PREAMBLE + body], env=variables, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def salvaged() -> list[object]:
-    """Salvage once the encoder, which outlives its trainer to finish the video, has let go of the folder."""
-    spool = open_spool()
-
-    def nothing_left() -> bool:
-        salvage_dead_recordings(spool)
-        return not spool.recording_folders()
-
-    eventually(nothing_left)
-    return list(sealed(spool))
 
 
 def test_sigkill_right_after_the_last_step_loses_nothing() -> None:

@@ -34,6 +34,7 @@ MODULES = [
     "faults",
     "ingest",
     "jsonable",
+    "loops",
     "reading",
     "secret_logs",
     "transport",

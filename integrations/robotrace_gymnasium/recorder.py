@@ -1,13 +1,25 @@
-"""The wrapper for single environments."""
+"""The wrapper for environments; for a vector of them it makes the one in :mod:`robotrace_gymnasium.vector`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from robotrace.errors import ConfigurationError
-from robotrace.plugin import CaptureOptions, EpisodeRecorder, flush, is_enabled, new_recorder, resolve_options
+from robotrace.plugin import (
+    CaptureOptions,
+    EpisodeRecorder,
+    VectorRecorder,
+    find_renderer,
+    flush,
+    is_enabled,
+    is_vector,
+    new_recorder,
+    new_vector_recorder,
+    resolve_options,
+)
 
 try:
     import gymnasium as gym
@@ -16,27 +28,29 @@ except ModuleNotFoundError as exc:
         "robotrace_gymnasium needs gymnasium; run: pip install 'robotrace-dev[gymnasium]'"
     ) from exc
 
+from robotrace_gymnasium.vector import VectorRoboTraceRecorder
+
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["RoboTraceRecorder"]
 
-_RENDER_MODE = "rgb_array"
-
 
 class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Records every episode of an environment: observations, actions, rewards, flags and video on one clock.
+
+    Given a vector environment it makes a vector wrapper, which records the episodes of each environment in it.
 
     The loop behaves as without it: same observations, rewards, random streams and exceptions. Finished episodes are
     sealed in the spool by a thread and uploaded by another. With ``enabled=False`` (or ``ROBOTRACE_MODE=disabled``)
     the environment comes back untouched.
 
     Args:
-        env: A single environment.
+        env: An environment or a vector environment.
         **options: See :class:`robotrace.plugin.Options`; everything is inferred that is not given.
 
     Raises:
-        TypeError: An option is unknown, or ``env`` is no single environment.
+        TypeError: An option is unknown, or ``env`` is no environment.
         ConfigurationError: An option's value does not fit the environment.
 
     Example:
@@ -51,34 +65,36 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
     """
 
     def __new__(cls, env: Any = None, **options: Unpack[CaptureOptions]) -> Any:
-        """The environment itself where recording is switched off. ``env`` may be missing for unpickling."""
+        """The environment itself where recording is switched off; a vector wrapper for a vector environment.
+
+        ``env`` may be missing for unpickling.
+        """
         if env is not None and not is_enabled(resolve_options(options)):
             return env
+        if isinstance(env, gym.vector.VectorEnv):
+            return VectorRoboTraceRecorder(env, **options)
         return super().__new__(cls)
 
     def __init__(self, env: gym.Env[Any, Any], **options: Unpack[CaptureOptions]) -> None:
         checked = resolve_options(options)
-        # Of the unwrapped one: a Gymnasium 0.29 wrapper warns of every attribute it forwards. There a VectorEnv is an
-        # Env, and batched simulators are Envs in every version.
-        if not isinstance(env, gym.Env) or hasattr(env.unwrapped, "num_envs"):
+        if not isinstance(env, gym.Env):
             raise TypeError(
-                f"RoboTraceRecorder records single environments, and this is {type(env).__qualname__}; "
-                "wrap the environments inside it"
+                f"RoboTraceRecorder records environments of Gymnasium, and this is {type(env).__qualname__}; "
+                "robotrace.attach takes anything with reset and step"
             )
-        mode = env.render_mode
-        if checked.video is True and mode != _RENDER_MODE:
+        if checked.video is True and not is_vector(env) and find_renderer(env) is None:
             raise ConfigurationError(
-                f"video=True needs an environment made with render_mode={_RENDER_MODE!r}; this one has {mode!r}"
+                f"video=True needs an environment made with render_mode='rgb_array'; this one has {env.render_mode!r}"
             )
-        # The spec that goes into checkpoints must be JSON: callables stay out of it.
-        plain: dict[str, Any] = {key: value for key, value in options.items() if not callable(value)}
+        # The spec goes into checkpoints and is copied deeply: what is no JSON (callables, live objects) is left out.
+        plain: dict[str, Any] = {key: value for key, value in options.items() if _is_json(value)}
         gym.utils.RecordConstructorArgs.__init__(self, **plain)
         gym.Wrapper.__init__(self, env)
         self._options = checked
         self._recorder = self._new_recorder()
 
     @property
-    def recorder(self) -> EpisodeRecorder:
+    def recorder(self) -> EpisodeRecorder | VectorRecorder:
         """The recorder; ``env.recorder.set(policy_version="ppo@20000")`` labels the episodes to come."""
         return self._recorder
 
@@ -113,6 +129,11 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         self._recorder.close(sys.exc_info()[1])
         self.env.close()
 
+    def render(self) -> Any:
+        """As the environment's; with ``rgb_array_list`` every frame comes, those in the video too."""
+        renderer = self._recorder.renderer
+        return self.env.render() if renderer is None or not renderer.collects else renderer.render()
+
     def flush(self, timeout_s: float = 60.0) -> bool:
         """Wait until every finished episode is sealed (and uploaded, where a deployment is configured).
 
@@ -136,6 +157,15 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         self.__dict__.update(state)
         self._recorder = self._new_recorder()
 
-    def _new_recorder(self) -> EpisodeRecorder:
-        render = self.env.render if self.env.render_mode == _RENDER_MODE else None
-        return new_recorder(self.env, self._options, adapter="gymnasium", render=render)
+    def _new_recorder(self) -> EpisodeRecorder | VectorRecorder:
+        if is_vector(self.env):  # a batched simulator, such as ManiSkill's and Isaac Lab's, is an Env
+            return new_vector_recorder(self.env, self._options, adapter="gymnasium")
+        return new_recorder(self.env, self._options, adapter="gymnasium", renderer=find_renderer(self.env))
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -22,6 +22,7 @@ from robotrace.errors import (
     ValidationError,
 )
 from robotrace.ingest import ArtifactKind, EpisodeFinalStatus, EpisodeSource
+from robotrace.loops import attach, detach, flush, record
 from robotrace.types import Battery, EpisodeOutcome, Imu, JointState, Pose3D, Twist
 
 __all__ = [
@@ -50,10 +51,14 @@ __all__ = [
     "UploadUrl",
     "ValidationError",
     "__version__",
+    "attach",
     "close",
+    "detach",
     "evals",
+    "flush",
     "init",
     "log_episode",
+    "record",
     "start_episode",
     "types",
     "verify",

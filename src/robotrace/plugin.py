@@ -4,55 +4,182 @@ A plugin checks its options, makes one :class:`EpisodeRecorder` per environment,
 ``step``::
 
     options = resolve_options(kwargs)                       # unknown names, bad values: an error that names them
-    recorder = new_recorder(env, options, adapter="mine", render=env.render)
+    recorder = new_recorder(env, options, adapter="mine", renderer=find_renderer(env))
 
     recorder.before_reset(seed, options);  result = …reset…;  recorder.after_reset(result)
     if recorder.recording:
         recorder.before_step(action);  result = …step…;  recorder.after_step(result)
+
+An exception of the environment goes to ``recorder.failed(error)`` on its way.
 
 Recording needs NumPy and PyAV: ``pip install 'robotrace-dev[record]'``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from robotrace.errors import ConfigurationError
 
 try:
+    from robotrace.capture.autoreset import single_recorder
+    from robotrace.capture.clock import read_attribute
+    from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
     from robotrace.capture.recorder import EpisodeRecorder
+    from robotrace.capture.rendering import Renderer, find_renderer
+    from robotrace.capture.rows import Graph, read_rows
+    from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
+    from robotrace.capture.vector import VectorRecorder
     from robotrace.session import flush, recording_process
 except ModuleNotFoundError as exc:
     raise ConfigurationError(f"recording needs {exc.name}; run: pip install 'robotrace-dev[record]'") from exc
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "CaptureOptions",
     "EpisodeEnd",
     "EpisodeRecorder",
     "EpisodeStart",
+    "Graph",
+    "LoopEpisode",
     "Options",
+    "Renderer",
+    "VectorRecorder",
+    "attach",
     "cubic",
+    "detach",
     "every",
+    "find_renderer",
     "flush",
     "is_enabled",
+    "is_vector",
     "new_recorder",
+    "new_vector_recorder",
     "rate",
+    "read_rows",
+    "record",
     "resolve_options",
 ]
 
+_E = TypeVar("_E")
 
-def new_recorder(
-    env: Any, options: Options, *, adapter: str, render: Callable[[], Any] | None = None
-) -> EpisodeRecorder:
+
+def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer | None = None) -> EpisodeRecorder:
     """A recorder for one single environment, writing to this process's spool. Opens and starts nothing yet.
+
+    It records nothing where recording is switched off: a recorder may come out of a checkpoint of another machine.
 
     Args:
         env: The environment, with its wrappers.
         options: Checked by :func:`resolve_options`.
         adapter: The plugin's name, kept in the metadata.
-        render: Gives the current picture, (H, W, 3) uint8 or what :func:`robotrace.capture.frames.as_rgb` takes.
+        renderer: Gives the current picture; see :func:`find_renderer`.
     """
-    return EpisodeRecorder(env, options, recording_process, adapter=adapter, render=render)
+    process = recording_process if is_enabled(options) else _no_process
+    return single_recorder(env, options, process, adapter=adapter, renderer=renderer)
+
+
+def is_vector(env: Any) -> bool:
+    """Whether an environment is many at once: Gymnasium's vector environments, and batched simulators."""
+    # Of the unwrapped one: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
+    base = read_attribute(env, "unwrapped")
+    return read_attribute(env if base is None else base, "num_envs") is not None
+
+
+def new_vector_recorder(env: Any, options: Options, *, adapter: str) -> VectorRecorder:
+    """A recorder for all environments of a vector; otherwise as :func:`new_recorder`, with the same calls.
+
+    Args:
+        env: The vector environment, with its wrappers.
+        options: Checked by :func:`resolve_options`.
+        adapter: The plugin's name, kept in the metadata.
+
+    Raises:
+        ConfigurationError: ``video=True``, and its environments, in this process, were not made to be rendered.
+    """
+    base = read_attribute(env, "unwrapped")
+    inside = read_attribute(env if base is None else base, "envs")
+    if options.video is True and isinstance(inside, (list, tuple)) and inside and find_renderer(inside[0]) is None:
+        mode = read_attribute(inside[0], "render_mode")
+        raise ConfigurationError(
+            f"video=True needs environments made with render_mode='rgb_array'; these have {mode!r}"
+        )
+    process = recording_process if is_enabled(options) else _no_process
+    return VectorRecorder(env, options, process, adapter=adapter)
+
+
+def _no_process() -> None:
+    return None
+
+
+def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
+    """Record an environment without wrapping it: the object stays what it is, under all its names.
+
+    An environment that is recorded already is only labelled anew (``policy_version``, ``name``, ``metadata``), so that
+    there is one record per episode, whoever asks. With ``enabled=False`` it comes back untouched.
+
+    Args:
+        env: An environment or a vector of them: any object with ``reset`` and ``step``.
+        **options: See :class:`Options`.
+
+    Returns:
+        The same object.
+
+    Raises:
+        TypeError: An option is unknown, or the object cannot be attached to.
+        ConfigurationError: An option's value does not fit the environment.
+    """
+    checked = resolve_options(options)
+    if not is_enabled(checked):
+        return env
+    check_attachable(env)
+    # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
+    present = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
+    if isinstance(present, (EpisodeRecorder, VectorRecorder)):
+        present.set(
+            policy_version=options.get("policy_version"), name=options.get("name"), metadata=options.get("metadata")
+        )
+        return env
+    if is_vector(env):
+        return install(env, new_vector_recorder(env, checked, adapter="attach"), vector=True)
+    alive = weakref.ref(env)  # the recorder is the env's: it must not keep it alive
+    renderer = find_renderer(env, lambda: call_own(alive(), "render"))
+    if checked.video is True and renderer is None:
+        mode = read_attribute(env, "render_mode")
+        raise ConfigurationError(
+            f"video=True needs an environment made with render_mode='rgb_array'; this one has {mode!r}"
+        )
+    recorder = new_recorder(env, checked, adapter="attach", renderer=renderer)
+    return install(env, recorder, renders=renderer is not None and renderer.collects)
+
+
+def detach(env: _E) -> _E:
+    """Undo :func:`attach`: an episode still open ends as one that is closed in the middle.
+
+    Returns:
+        The same object, with the methods it had before; untouched where nothing is attached.
+    """
+    recorder = attached_recorder(env)
+    if recorder is not None:
+        uninstall(env)
+        recorder.close()
+    return env
+
+
+def record(**options: Unpack[CaptureOptions]) -> LoopEpisode:
+    """Record one episode of a loop without an environment; see :func:`robotrace.record`.
+
+    Args:
+        **options: See :class:`Options`; ``source`` is ``real`` unless it is given.
+
+    Raises:
+        TypeError: An option is unknown.
+        ConfigurationError: An option's value does not fit.
+    """
+    checked = resolve_options({"source": "real", **options})
+    return LoopEpisode(checked, recording_process if is_enabled(checked) else None)

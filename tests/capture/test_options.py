@@ -31,23 +31,77 @@ def test_an_unknown_option_is_named_with_the_nearest() -> None:
         ("every_n_episodes", 1.5),
         ("max_episodes", -1),
         ("max_per_minute", 0),
+        ("max_per_minute", True),
         ("fps", float("nan")),
+        ("fps", "25"),
+        ("seed", "7"),
+        ("seed", 1.5),
         ("video", "yes"),
+        ("video", 1),
         ("video_trigger", 0),
-        ("video_trigger", "cubic"),
+        ("video_trigger", "cubical"),
+        ("video_trigger", "every(0)"),
+        ("video_trigger", True),
         ("trigger", 3),
+        ("trigger", "sometimes"),
+        ("trigger", "rate(often)"),
+        ("video_every_n_steps", 0),
+        ("video_every_n_steps", None),
+        ("video_size", 8),
+        ("video_size", 320.0),
+        ("video_envs", -1),
+        ("images", "jpeg"),
+        ("images", True),
+        ("infos", "all"),
+        ("infos", 1),
+        ("infos", [1]),
+        ("last_seconds", 0),
+        ("last_seconds", "30"),
+        ("realtime", "yes"),
+        ("otel_spans", None),
+        ("enabled", "no"),
+        ("only", "failed"),
         ("source", "simulated"),
         ("keep_partial", "some"),
         ("policy_version", 7),
         ("metadata", [1]),
         ("tags", "one"),
+        ("tags", None),
         ("failure", True),
     ],
 )
 def test_a_bad_value_names_its_option(option: str, value: object) -> None:
-    name = "every" if option == "video_trigger" and value == 0 else option
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(ConfigurationError, match=f"^{option}\\b"):
         resolve_options({option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("trigger", "every(10)"),
+        ("trigger", "cubic"),
+        ("video_trigger", "cubic()"),
+        ("video_trigger", "rate(1/min)"),
+        ("video_trigger", "rate('30/h')"),
+        ("video_trigger", 3),
+        ("infos", ["x_position", "contact"]),
+        ("infos", False),
+        ("images", "drop"),
+        ("only", "failures"),
+        ("last_seconds", 30),
+        ("video_size", 320),
+        ("video_envs", 0),
+        ("max_per_minute", None),
+    ],
+)
+def test_plain_values_as_a_yaml_file_has_them_are_taken(option: str, value: object) -> None:
+    assert getattr(resolve_options({option: value}), option) == value
+
+
+def test_a_real_robot_is_in_real_time_and_a_simulator_waits() -> None:
+    assert resolve_options({"source": "real"}).realtime is True
+    assert resolve_options({"source": "sim"}).realtime is False
+    assert resolve_options({"source": "real", "realtime": False}).realtime is False
 
 
 def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

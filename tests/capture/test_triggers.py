@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("numpy")
 
-from robotrace.capture.triggers import EpisodeStart, TokenBucket, cubic, every, rate
+from robotrace.capture.triggers import EpisodeStart, TokenBucket, as_trigger, cubic, every, rate
 from robotrace.errors import ConfigurationError
 
 
@@ -56,3 +56,39 @@ def test_a_rate_that_is_none_is_named(text: str) -> None:
 def test_every_zero_is_named() -> None:
     with pytest.raises(ConfigurationError, match="every"):
         every(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "episodes"),
+    [
+        ("every(3)", [0, 3, 6, 9]),
+        (" every( 4 ) ", [0, 4, 8]),
+        ("cubic", [0, 1, 8]),
+        ("cubic()", [0, 1, 8]),
+        ("rate(1/h)", [0]),
+        ('rate("1/h")', [0]),
+    ],
+)
+def test_a_trigger_may_be_text_as_a_yaml_file_has_it(text: str, episodes: list[int]) -> None:
+    assert chosen(as_trigger("trigger", text), 10) == episodes
+
+
+def test_each_reader_of_the_same_text_has_a_trigger_of_its_own() -> None:
+    first, second = as_trigger("trigger", "rate(1/h)"), as_trigger("trigger", "rate(1/h)")
+    assert chosen(first, 2) == chosen(second, 2) == [0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "every", "every()", "every(0)", "every(-1)", "every(two)", "cubic(3)", "rate", "rate()", "never", "rate(1)"],
+)
+def test_a_text_that_is_no_trigger_names_the_option(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^my_trigger: "):
+        as_trigger("my_trigger", text)
+
+
+def test_a_number_is_a_trigger_where_it_says_so() -> None:
+    assert chosen(as_trigger("video_trigger", 3, numbers=True), 7) == [0, 3, 6]
+    with pytest.raises(ConfigurationError, match=r"^trigger is 3"):
+        as_trigger("trigger", 3)
+    assert as_trigger("trigger", None) is None

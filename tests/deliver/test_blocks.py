@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
+import struct
 import threading
 import uuid
 from pathlib import Path
 
 import pytest
-from spool_episodes import start_content, steps_block
+from spool_episodes import int64, start_content, steps_block
 
-from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json, read_records
+from robotrace.deliver.blocks import END, START, STEPS, BlockFile, Layout, encode_json, read_records
 
 
 @pytest.fixture
@@ -34,12 +36,31 @@ def test_records_come_back_as_they_were_appended(file: BlockFile) -> None:
         (STEPS, name, 1),
     ]
     assert records[0].content == start_content(name)
-    assert [column[0] for column in records[1].content] == [
+    assert [layout.key for layout in records[1].content.layouts] == [
         "observation/value",
         "reward/value",
         "action/value",
         "_t_ns",
     ]
+
+
+def test_blocks_that_look_alike_share_their_header(file: BlockFile) -> None:
+    name = str(uuid.uuid4())
+    for sequence in range(50):  # as many rows or not: what a long episode keeps in memory must not grow with them
+        file.append(STEPS, name, sequence, steps_block(sequence, 2 + sequence, 1))
+    assert len({id(record.content.layouts) for record in read_records(file.path)}) == 1
+
+
+def test_a_file_of_the_version_before_is_read(file: BlockFile) -> None:
+    name = str(uuid.uuid4())
+    header = json.dumps(
+        [["a/value", "sensors", "all", "<i8", [2], 1, 16], ["_t_ns", "sensors", "all", "<i8", [], 1, 8]]
+    )
+    file.append(STEPS, name, 0, struct.pack("<I", len(header)) + header.encode() + int64(1, 2, 3))
+    (record,) = read_records(file.path)
+    assert record.content.layouts[0] == Layout("a/value", "sensors", "all", "<i8", (2,))
+    assert list(record.content.sizes) == [1, 16, 1, 8]
+    assert file.path.read_bytes()[record.offset :] == int64(1, 2, 3)
 
 
 def test_append_returns_what_reading_finds(file: BlockFile) -> None:

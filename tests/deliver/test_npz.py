@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,17 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
         write_npz(tmp_path / name, [Member("x", "<i8", (2,), [bytes(16)])])
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_deflated_member_is_smaller_and_reads_the_same(tmp_path: Path) -> None:
+    frames = np.zeros((10, 84, 84), np.uint8)
+    path = tmp_path / "a.npz"
+    data = frames.tobytes()
+    names = ("before/value", "small/value", "after/value")
+    write_npz(path, [Member(name, "|u1", frames.shape, [data], deflate=name == "small/value") for name in names])
+    with zipfile.ZipFile(path) as archive:
+        sizes = [info.compress_size for info in archive.infolist()]
+    assert sizes[1] < sizes[0] / 50
+    assert sizes[2] == sizes[0] > frames.nbytes
+    with np.load(path, allow_pickle=False) as loaded:
+        np.testing.assert_array_equal(loaded["small/value"], frames)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import uuid
 
 import pytest
 from spool_episodes import seal_one, start_content, steps_block, write_episode
@@ -131,3 +133,28 @@ def test_the_video_the_encoder_finished_goes_along(spool: Spool, process: DeadPr
     process.die()
     (entry,) = salvage_dead_recordings(spool)
     assert entry.manifest()["create"]["request_uploads"] == ["sensors", "actions", "video"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("beside", "kept_from_ms"), [(None, 25), (15, 15)])
+def test_of_an_open_episode_with_a_window_the_end_is_kept_where_its_video_begins(
+    spool: Spool, process: DeadProcess, beside: int | None, kept_from_ms: int
+) -> None:
+    np = pytest.importorskip("numpy")
+    name = str(uuid.uuid4())
+    process.file.append(START, name, 0, encode_json({**start_content(name), "window_ns": 15_000_000}))
+    process.file.append(STEPS, name, 0, steps_block(0, 3, 2))
+    if beside is not None:
+        folder = process.owned.path / name
+        folder.mkdir()
+        (folder / "video.mp4").write_bytes(b"not really a video")
+        (folder / "video.json").write_text(json.dumps({"offset_ns": beside * 1_000_000}))
+    process.die()
+    (entry,) = salvage_dead_recordings(spool)
+    with np.load(entry.folder / "sensors.npz", allow_pickle=False) as sensors:
+        kept = [t for t in (0, 20, 40) if t >= kept_from_ms]
+        assert sensors["observation/_t_ns"].tolist() == [(t - kept_from_ms) * 1_000_000 for t in kept]
+        assert len(sensors["observation/value"]) == len(kept)
+    finalize = entry.manifest()["finalize"]  # type: ignore[index]
+    assert finalize["duration_s"] == pytest.approx((40 - kept_from_ms) / 1000)
+    assert finalize["metadata"]["last_seconds"]["dropped_steps"] == 3 - len(kept)
+    assert not (entry.folder / "video.json").exists()

@@ -56,22 +56,47 @@ def barcode(number: int) -> NDArray[np.uint8]:
 
 
 def write_video(
-    path: Path, times_s: Sequence[float], images: Sequence[NDArray[np.uint8]], nominal_fps: int, *, killed: bool = False
+    path: Path,
+    times_s: Sequence[float],
+    images: Sequence[NDArray[np.uint8]],
+    nominal_fps: int,
+    *,
+    killed: bool = False,
+    cameras: int = 1,
 ) -> None:
-    """A video as the recorder writes it, each image at its own time; ``killed``: as it lies there, never closed."""
+    """A video as the recorder writes it, each image at its own time.
+
+    Args:
+        path: The file.
+        times_s: Of the images.
+        images: ``(H, W, 3) uint8`` each.
+        nominal_fps: How long the last one is shown.
+        killed: As it lies there, never closed.
+        cameras: The further ones are grey, larger, twice as slow, and begin later.
+    """
     height, width = images[0].shape[:2]
-    writer = Mp4Writer(path, width, height, round(1e9 / nominal_fps))
-    for time_s, image in zip(times_s, images, strict=True):
+    grey = np.full((2 * height, 2 * width, 3), 128, np.uint8)
+    writer = Mp4Writer(path, round(1e9 / nominal_fps))
+    writer.add_camera("render", width, height)
+    for number in range(1, cameras):
+        writer.add_camera(f"wrist {number}", 2 * width, 2 * height)
+    for index, (time_s, image) in enumerate(zip(times_s, images, strict=True)):
         writer.add(image, round(time_s * 1e9))
+        for number in range(1, cameras):
+            if index % 2 and index > 4:
+                writer.add(grey, round(time_s * 1e9) + 1_000_000, number)
     content = path.read_bytes()
     writer.close()
     if killed:
         path.write_bytes(content)
 
 
-def write_barcode_video(path: Path, times_s: Sequence[float], nominal_fps: int = 30, *, killed: bool = False) -> None:
+def write_barcode_video(
+    path: Path, times_s: Sequence[float], nominal_fps: int = 30, *, killed: bool = False, cameras: int = 1
+) -> None:
     """A video whose frame k shows the number k."""
-    write_video(path, times_s, [barcode(number) for number in range(len(times_s))], nominal_fps, killed=killed)
+    images = [barcode(number) for number in range(len(times_s))]
+    write_video(path, times_s, images, nominal_fps, killed=killed, cameras=cameras)
 
 
 def constant_rate(frames: int, fps: int = 30) -> list[float]:

@@ -34,6 +34,7 @@ TIMES_S = {
     "constant": constant_rate(FRAMES),
     "variable": variable_rate(FRAMES),
     "killed": constant_rate(FRAMES - 30),
+    "cameras": variable_rate(FRAMES, seed=9),
 }
 
 WAIT_FOR_FRAME = """(least) => new Promise((resolve) => {
@@ -58,7 +59,8 @@ def episodes(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -
     for kind, times_s in TIMES_S.items():
         video = folder / f"{kind}.mp4"
         killed = kind == "killed"
-        write_barcode_video(video, constant_rate(FRAMES) if killed else times_s, killed=killed)
+        cameras = 3 if kind == "cameras" else 1
+        write_barcode_video(video, constant_rate(FRAMES) if killed else times_s, killed=killed, cameras=cameras)
         files = {"video": video, **_streams(folder, kind, np.arange(0, times_s[-1], 0.01))}
         finalize = {"status": "failed", "failure_time_s": 3.21, "metadata": {"failure_reason": "fell over"}}
         paths[kind] = _path(publish(deployment, files=files, finalize={**finalize, "duration_s": times_s[-1]}))

@@ -303,3 +303,20 @@ def test_pickled_objects_are_never_loaded(tmp_path, decode_series):
     path = with_member(tmp_path / "x.npz", "x/value.npy", header.getvalue() + pickle.dumps(array))
     assert decode_series(read_series([("sensors", path)])).skipped == {"x": "not numeric"}
     assert not mark.exists()
+
+
+def test_rows_of_different_lengths_are_no_chart_and_what_lies_beside_them_is_no_stream(series):
+    answer = series(
+        {
+            "text/value": np.frombuffer(b"abc", np.uint8),
+            "text/_offsets": np.array([0, 1, 3]),
+            "text/_offsets_1": np.array([0, 1, 3]),
+            "text/_t_ns": clock(2),
+            "some/value": np.array([1.0]),
+            "some/_rows": np.array([1]),
+            "some/_t_ns": clock(1),
+            "observation/_structure": np.array(["{}"]),
+        }
+    )
+    assert answer.skipped == {"text": "rows of different lengths"}
+    assert list(answer.streams) == ["some"]

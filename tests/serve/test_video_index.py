@@ -5,6 +5,8 @@ import pytest
 
 from robotrace.serve.video_index import VideoError, read_frame_times
 
+from .portal_fixtures import HEIGHT, WIDTH, variable_rate, write_barcode_video
+
 
 def test_a_constant_rate_video_has_evenly_spaced_frames(write_video):
     times = [number * 40 for number in range(50)]
@@ -32,6 +34,17 @@ def test_frames_stored_out_of_order_are_in_the_order_they_are_shown(write_video)
 def test_a_single_frame_is_a_video(write_video):
     frames = read_frame_times(write_video([0]))
     assert len(frames.times_ms) == 2
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_several_cameras_the_first_one_counts(tmp_path, killed):
+    times_s = variable_rate(200)
+    write_barcode_video(tmp_path / "video.mp4", times_s, killed=killed, cameras=3)
+    frames = read_frame_times(tmp_path / "video.mp4")
+    assert (frames.width, frames.height) == (WIDTH, HEIGHT)
+    found = frames.times_ms[:-1]
+    assert len(found) > 150 if killed else len(found) == 200
+    np.testing.assert_allclose(found, np.array(times_s[: len(found)]) * 1000, atol=0.001)
 
 
 def test_a_stream_copied_file_that_was_cut_keeps_the_frames_it_has(write_video, tmp_path):

@@ -33,6 +33,11 @@ class EnvClock:
     step_ns: int | None = None
     now: Callable[[], float] | None = None
 
+    @property
+    def fps(self) -> float | None:
+        """Steps a second; None where only the wall clock is known."""
+        return None if self.step_ns is None else round(1e9 / self.step_ns, 6)
+
 
 def find_clock(env: Any, steps_per_s: float | None = None) -> EnvClock:
     """The clock of an (unwrapped) environment.

@@ -1,7 +1,7 @@
 """The encoder process: ``python -c "…encoder_worker.main()" …``, one per training process.
 
 It reads commands from a socket and frames from shared memory, and writes the videos. End of file on the socket means
-that the trainer is gone: what is in the ring is encoded, the files are closed, and it ends. It holds the trainer's
+that the trainer is gone: what is in the rings is encoded, the files are closed, and it ends. It holds the trainer's
 ``owner.lock`` as long as it lives, so that nobody salvages a folder it still writes into.
 """
 
@@ -13,51 +13,86 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from robotrace.capture.mp4 import Mp4Writer
-from robotrace.capture.ring import CLOSE, FRAME, MESSAGE, OPEN, FrameRing
+from robotrace.capture.encoding import Encoding
+from robotrace.capture.presets import VideoLoad, next_preset
+from robotrace.capture.ring import CAMERA, CLOSE, FRAME, MESSAGE, NO_CUT, OPEN, FrameRing, VideoSettings
 
 __all__ = ["main"]
 
 _NICE = 10
 
 
-class _Stream:
-    """One video being written; after a fault it keeps consuming frames and remembers why."""
+class _Video:
+    """One video, its rings, and what it cost."""
 
-    def __init__(self, options: dict[str, Any], ring: FrameRing) -> None:
-        self.ring = ring
-        self.error: str | None = None
-        self._writer: Mp4Writer | None = None
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self.cameras: list[int] = []
+        self._opened_s = time.monotonic()
+        self._busy_s = time.process_time()
+
+    def load(self, waits: int) -> VideoLoad:
+        return VideoLoad(
+            preset=self.encoding.preset,
+            frames=self.encoding.frames,
+            waits=waits,
+            busy_s=time.process_time() - self._busy_s,
+            open_s=time.monotonic() - self._opened_s,
+        )
+
+
+class _Worker:
+    """All videos of a trainer."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._videos: dict[int, _Video] = {}
+        self._cameras: dict[int, tuple[Encoding, int, FrameRing]] = {}
+        self._last: VideoLoad | None = None
+        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def serve(self) -> None:
         try:
-            path = Path(options["path"])
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            height, width, _ = ring.shape
-            self._writer = Mp4Writer(path, width, height, options["frame_duration_ns"])
-        except Exception as exc:
-            self._fail(exc)
+            while message := _receive(self._connection, MESSAGE.size):
+                operation, number, argument, t_ns = MESSAGE.unpack(message[0])
+                if operation == FRAME:
+                    encoding, camera, ring = self._cameras[number]
+                    encoding.add(camera, ring.slot(argument), t_ns)
+                    ring.consumed = argument + 1
+                elif operation == OPEN:
+                    self._open(number, json.loads(_receive_body(self._connection, argument)))
+                elif operation == CAMERA:
+                    options = json.loads(_receive_body(self._connection, argument))
+                    self._add_camera(number, options, message[1])
+                elif operation == CLOSE:
+                    self._close(number, waits=argument, cut_ns=None if t_ns == NO_CUT else t_ns)
+        finally:
+            for video in self._videos.values():
+                video.encoding.close(orphaned=True)
 
-    def add(self, slot: int, t_ns: int) -> None:
-        if self._writer is not None and self.error is None:
-            try:
-                self._writer.add(self.ring.slot(slot), t_ns)
-            except Exception as exc:
-                self._fail(exc)
-        self.ring.consumed = slot + 1
+    def _open(self, number: int, options: dict[str, Any]) -> None:
+        preset = next_preset(self._last, self._cores)
+        encoding = Encoding(Path(options["path"]), VideoSettings(**options["settings"]), preset)
+        self._videos[number] = _Video(encoding)
 
-    def close(self) -> dict[str, Any]:
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except Exception as exc:
-                self._fail(exc)
-        self.ring.close()
-        return {"frames": self._writer.frames if self._writer else 0, "error": self.error}
+    def _add_camera(self, number: int, options: dict[str, Any], descriptor: int) -> None:
+        shape = tuple(options["shape"])
+        video = self._videos[options["video"]]
+        video.cameras.append(number)
+        camera = video.encoding.add_camera(options["name"], shape)
+        self._cameras[number] = (video.encoding, camera, FrameRing(shape, descriptor))
 
-    def _fail(self, exc: Exception) -> None:
-        self.error = self.error or f"{type(exc).__name__}: {exc}"
+    def _close(self, number: int, waits: int, cut_ns: int | None) -> None:
+        video = self._videos.pop(number)
+        self._last = video.load(waits)
+        answer = video.encoding.close(cut_ns)
+        for camera in video.cameras:
+            self._cameras.pop(camera)[2].close()
+        _send(self._connection, {"video": number, **answer})
 
 
 def main() -> None:
@@ -67,23 +102,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    streams: dict[int, _Stream] = {}
-    try:
-        while message := _receive(connection, MESSAGE.size):
-            operation, number, argument, t_ns = MESSAGE.unpack(message[0])
-            if operation == FRAME:
-                streams[number].add(argument, t_ns)
-            elif operation == OPEN:
-                options = json.loads(_receive_body(connection, argument))
-                ring = FrameRing(tuple(options["shape"]), message[1])
-                streams[number] = _Stream(options, ring)
-            elif operation == CLOSE:
-                result = streams.pop(number).close()
-                _send(connection, {"stream": number, **result})
-    finally:
-        for stream in streams.values():
-            stream.close()
+    _Worker(socket.socket(fileno=int(sys.argv[1]))).serve()
 
 
 def _receive(connection: socket.socket, size: int) -> tuple[bytes, int] | None:

@@ -2,23 +2,54 @@
 
 Looked at from outside (``env.spec``, ``env.unwrapped``): no framework is imported, and nothing is read that would
 create a random generator or change one.
+
+What the ``reproduce`` block of an episode's metadata holds, beside the recorded actions all that another process needs:
+
+=====================  ===============================================================================================
+``reproducible``       False with a ``reason`` where it is known that the episode cannot be made to happen again
+``env_spec``           the spec for ``gymnasium.make``, wrappers and arguments included; ``tuples`` are the paths of the
+                       lists in it that have to be tuples, ``sources`` the files of modules no package brings
+``seed``               of the last seeded reset, as text beyond 2**53, and ``resets_since_seed``: 0 when it was this one
+``generator_state``    of ``env.unwrapped.np_random`` right before the reset, integers beyond 2**53 as text; absent when
+                       the reset's own seed says it all. With it the env is reset without a seed, unless
+                       ``resets_since_seed`` is 0
+``stream_seed``        what that generator was made from, as text
+``reset_options``      what the reset was given
+``versions``           of Python, the processor, and of the packages that decide the numbers
+=====================  ===============================================================================================
+
+Not seen: numbers drawn from global generators (``random``, ``numpy.random``), and what an env carries over from one
+episode to the next by itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import sys
 from collections.abc import Mapping
 from importlib import metadata as packages
 from typing import Any
 
 from robotrace.capture.clock import read_attribute
+from robotrace.capture.generators import (
+    carries_statistics,
+    fresh_state,
+    main_generator,
+    other_generators,
+    seeds_in_place,
+    state_of,
+    used_world,
+)
+from robotrace.capture.specs import describe_spec, sources
 
 __all__ = ["EnvFacts", "ResetRecord"]
 
 _EXACT_INT = 2**53
 """Larger integers lose digits in readers that take JSON numbers for doubles; PCG64's state has 128 bits."""
+_DECIDING = ("gymnasium", "numpy", "mujoco", "Box2D", "pybullet", "ale_py", "dm_control", "robosuite", "jax", "torch")
+"""Simulators and arithmetic that an env may use; only what is imported anyway is looked up."""
 
 
 class EnvFacts:
@@ -42,7 +73,6 @@ class EnvFacts:
         digest = _kwargs_hash(kwargs)
         if digest:
             self.env_version += f" {digest}"
-        self.spec_json, self.why_no_spec = _spec_json(spec)
         self.metadata: dict[str, Any] = {
             "id": self.env_id,
             "package": package,
@@ -50,6 +80,22 @@ class EnvFacts:
             "observation_space": _one_line(getattr(env, "observation_space", None)),
             "action_space": _one_line(getattr(env, "action_space", None)),
         }
+        described = describe_spec(spec)
+        names = dict.fromkeys((package, *(module.partition(".")[0] for module in described.modules), *_DECIDING))
+        found = {name: package_version(name) for name in names if name in sys.modules}
+        self.why_not = described.reason
+        self.reproduce: dict[str, Any] = {
+            "env_spec": described.spec,
+            **({"tuples": described.tuples} if described.tuples else {}),
+            "versions": {
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                **{name: version for name, version in found.items() if version is not None},
+            },
+        }
+        local = list(sources((kind.__module__, *described.modules), is_installed=package_version))
+        if local:
+            self.reproduce["sources"] = local
 
 
 class ResetRecord:
@@ -58,9 +104,13 @@ class ResetRecord:
     def __init__(self) -> None:
         self._seed: int | None = None
         self._resets_since_seed = 0
+        self._generator: Any = None
+        self._world: Any = None
+        self._look_for_others = True
+        self._others: dict[str, tuple[Any, Any]] = {}
 
     def before(self, env: Any, seed: int | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What a reset that is about to happen starts from; call it before the env is reset."""
+        """What a reset that is about to happen starts from; call it before the env is reset, then :meth:`after`."""
         if seed is not None:
             self._seed = seed
             self._resets_since_seed = 0
@@ -69,20 +119,71 @@ class ResetRecord:
         found: dict[str, Any] = {"seed": _plain(self._seed), "resets_since_seed": self._resets_since_seed}
         if options:
             found["reset_options"] = dict(options)
-        # The private name: the public property makes a generator where there is none yet.
-        generator = read_attribute(read_attribute(env, "unwrapped"), "_np_random")
-        state = read_attribute(read_attribute(generator, "bit_generator"), "state")
-        if state is not None and seed is None:
-            found["generator_state"] = _plain(state)
+            if not _is_json(found["reset_options"]):
+                found["reason"] = "the reset's options cannot be written as JSON"
+        self._generator = main_generator(env)
+        if self._generator is not None:
+            found["generator_state"] = _plain(self._generator.bit_generator.state)
+        if self._look_for_others:
+            others = other_generators(env)
+            self._others = {name: (generator, state_of(generator)) for name, generator in others.items()}
+        self._world = used_world(env)
+        wrapper = carries_statistics(env)
+        if wrapper is not None:
+            found["reason"] = f"{wrapper} carries statistics over from the steps before this episode"
         return found
+
+    def after(self, env: Any, found: dict[str, Any]) -> None:
+        """Complete what :meth:`before` found, now that the env was reset: where its random numbers came from."""
+        before, self._generator = self._generator, None
+        world, self._world = self._world, None
+        after = main_generator(env)
+        seeded = self._resets_since_seed == 0
+        stream, state = (None, None) if after is None else fresh_state(after)
+        if stream is not None:
+            found["stream_seed"] = str(stream)
+        if before is None and state is not None and not (seeded and stream == self._seed):
+            # Made in the reset: it began as one that is made from this seed now.
+            found["generator_state"] = _plain(state)
+        elif seeded and after is not before:
+            found.pop("generator_state", None)  # replaced, as the seed says
+        reason = None
+        if world is not None and world is used_world(env):
+            reason = "the env keeps its Box2D world, which steps differently after what was in it"
+        elif not seeded and before is not None and after is not before:
+            reason = "the env makes another random generator at each reset"
+        elif not seeded and "generator_state" not in found:
+            reason = "the reset was not seeded, and the state of the env's random generator before it is not known"
+        reason = reason or self._why_others(env, seeded)
+        if reason is not None:
+            found.setdefault("reason", reason)
+
+    def _why_others(self, env: Any, seeded: bool) -> str | None:
+        if not self._look_for_others:
+            return None
+        others, self._others, before = other_generators(env), {}, self._others
+        self._look_for_others = bool(others)
+        for name, generator in others.items():
+            if not seeded:
+                return f"{name} is a random generator beside np_random, and the reset was not seeded"
+            known, state = before.get(name, (None, None))
+            if known is generator and (not seeds_in_place(generator) or state == state_of(generator)):
+                return f"{name} is a random generator that the reset's seed does not reach"
+        return None
 
     @staticmethod
     def reproduce(facts: EnvFacts, before: dict[str, Any]) -> dict[str, Any]:
-        """The ``reproduce`` block of the metadata."""
-        reason = facts.why_no_spec
-        if reason is None and before.get("seed") is None and "generator_state" not in before:
-            reason = "the env was never seeded"
-        block = {**before, "env_spec": facts.spec_json, "reproducible": reason is None}
+        """The ``reproduce`` block of the metadata.
+
+        Args:
+            facts: The env's.
+            before: From :meth:`before`, completed by :meth:`after`.
+        """
+        reset = {key: value for key, value in before.items() if key != "reason"}
+        reason = facts.why_not or before.get("reason")
+        if reason is None and not reset:
+            reason = "the reset was not seen"
+        block = {**reset, **facts.reproduce, "reproducible": reason is None}
         if reason is not None:
             block["reason"] = reason
         return block
@@ -101,17 +202,11 @@ def _one_line(space: Any) -> str:
     return " ".join(str(space).split())
 
 
-def _spec_json(spec: Any) -> tuple[Any, str | None]:
-    if spec is None:
-        return None, "the env has no spec: it was not made by gymnasium.make"
+def _is_json(value: Any) -> bool:
     try:
-        written = json.loads(spec.to_json())
-    except Exception as exc:  # callables and arrays in the kwargs
-        return None, f"the env's spec cannot be written as JSON: {exc}"
-    for wrapper in written.get("additional_wrappers") or ():
-        if wrapper.get("kwargs") is None:  # gymnasium.make refuses such a spec
-            return written, f"the wrapper {wrapper.get('name')} kept no record of its arguments (RecordConstructorArgs)"
-    return written, None
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _kwargs_hash(kwargs: Mapping[str, Any]) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
-from robotrace.capture.triggers import Trigger, every
+from robotrace.capture.triggers import Trigger, as_trigger
 from robotrace.config import (
     ENV_ENV_VERSION,
     ENV_GIT_SHA,
@@ -17,15 +17,20 @@ from robotrace.config import (
     ENV_SEED,
     recording_enabled,
 )
+from robotrace.context.spans import tracing_installed
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import LONGEST_TEXT, EpisodeSource, checked_choice, checked_text
 
-__all__ = ["CaptureOptions", "EpisodeEnd", "KeepPartial", "Options", "is_enabled", "resolve_options"]
+__all__ = ["CaptureOptions", "EpisodeEnd", "Images", "KeepPartial", "Only", "Options", "is_enabled", "resolve_options"]
 
 _LONGEST = {**LONGEST_TEXT, "git_sha": 64}
 """Of our server too; 200 for the others."""
+_LEAST_VIDEO_EDGE = 16
+"""Pixels: below that no encoder makes a picture anyone could see."""
 
+Images = Literal["auto", "video", "arrays", "drop"]
 KeepPartial = Literal["failures", "always", "never"]
+Only = Literal["all", "failures", "successes"]
 
 
 @dataclass(frozen=True)
@@ -60,15 +65,25 @@ class CaptureOptions(TypedDict, total=False):
     metadata: Mapping[str, Any]
     tags: Sequence[str]
     every_n_episodes: int
-    trigger: Trigger | None
+    trigger: Trigger | str | None
     max_per_minute: float | None
     max_episodes: int | None
+    only: Only
     success_key: str
     failure: Callable[[EpisodeEnd], bool] | None
     keep_partial: KeepPartial
     video: bool | Literal["auto"]
-    video_trigger: int | Trigger | None
+    video_trigger: int | Trigger | str | None
+    video_every_n_steps: int
+    video_size: int | None
+    video_envs: int
+    env_indices: Sequence[int] | Literal["auto"]
     fps: float | None
+    images: Images
+    infos: bool | Literal["auto"] | Sequence[str]
+    last_seconds: float | None
+    realtime: bool | None
+    otel_spans: bool
     enabled: bool | None
 
 
@@ -87,17 +102,33 @@ class Options:
         metadata: Merged over what is filled in.
         tags: Stored as ``metadata.tags``.
         every_n_episodes: Record episodes 0, n, 2n, …
-        trigger: Decides at the reset, instead of ``every_n_episodes``.
+        trigger: Decides at the reset, instead of ``every_n_episodes``: a callable from :class:`EpisodeStart` to
+            bool, or one of the ready-made ones as text: ``every(10)``, ``cubic``, ``rate(1/min)``.
         max_per_minute: At most so many episodes a minute (20 at once); None for no limit.
         max_episodes: Record no more than this many.
+        only: Which episodes are kept, decided at their end: ``all`` (default), ``failures`` or ``successes``. One
+            whose outcome is unknown is neither. The two limits above then count the kept ones.
         success_key: The key of the last step's info that says whether the episode succeeded.
         failure: Decides at the end whether the episode failed, instead of ``success_key``.
         keep_partial: Which unfinished episodes (closed or reset in the middle) are kept: ``failures`` (default:
             those an exception ended), ``always`` or ``never``.
         video: ``auto`` (default: when the env renders ``rgb_array``), True or False.
-        video_trigger: Which recorded episodes have video: a number n for every nth, or a trigger; the default is
-            episodes 0, 1, 8, 27, …, at most one per 30 s, since rendering is the dear part.
+        video_trigger: Which recorded episodes have video: a number n for every nth, or a trigger (or its text); the
+            default is episodes 0, 1, 8, 27, …, at most one per 30 s, since rendering is the dear part.
+        video_every_n_steps: A frame at the reset and at every nth step after it; the last step always has one.
+        video_size: The longer edge of the video in pixels; larger frames are scaled down. None: as they come.
+        video_envs: How many environments of a vector environment have video.
+        env_indices: Which environments of a vector environment are recorded, by index. ``auto`` (default): all, and
+            of more than 16 in tensors of a simulator the first one.
         fps: Steps a second, where the env does not say it or says it wrong; a simulator's own time stays first.
+        images: What becomes of image observations: ``video`` (lossy, and marked so), ``arrays`` (lossless), ``drop``;
+            ``auto`` (default): camera views become video, small or stacked ones stay arrays.
+        infos: The step infos: ``auto`` (default: the last step's scalars, in the metadata), True for a stream per key,
+            a list of keys for those streams, False for nothing.
+        last_seconds: Keep only the last seconds before the end. None: the whole episode.
+        realtime: Whether a frame is dropped (and counted) rather than waited for when the encoder is behind. None:
+            True for ``source="real"``, else False, since a simulator can wait.
+        otel_spans: One OpenTelemetry span ``robotrace.episode`` per recorded episode.
         enabled: False: the env comes back untouched. None: as the environment variables say.
     """
 
@@ -111,44 +142,88 @@ class Options:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
     every_n_episodes: int = 1
-    trigger: Trigger | None = None
+    trigger: Trigger | str | None = None
     max_per_minute: float | None = 60.0
     max_episodes: int | None = None
+    only: Only = "all"
     success_key: str = "is_success"
     failure: Callable[[EpisodeEnd], bool] | None = None
     keep_partial: KeepPartial = "failures"
     video: bool | Literal["auto"] = "auto"
-    video_trigger: int | Trigger | None = None
+    video_trigger: int | Trigger | str | None = None
+    video_every_n_steps: int = 1
+    video_size: int | None = None
+    video_envs: int = 1
+    env_indices: Sequence[int] | Literal["auto"] = "auto"
     fps: float | None = None
+    images: Images = "auto"
+    infos: bool | Literal["auto"] | Sequence[str] = "auto"
+    last_seconds: float | None = None
+    realtime: bool | None = None
+    otel_spans: bool = False
     enabled: bool | None = None
 
     def __post_init__(self) -> None:
         checked_choice("source", self.source, EpisodeSource)
         checked_choice("keep_partial", self.keep_partial, KeepPartial)
-        if self.video not in (True, False, "auto"):
-            raise ConfigurationError(f"video is {self.video!r}; it takes True, False or 'auto'")
-        for name in ("policy_version", "env_version", "git_sha", "robot", "name", "success_key"):
-            checked_text(name, getattr(self, name), _LONGEST.get(name, 200))
-        for name, least in (("every_n_episodes", 1), ("max_episodes", 0)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
-                raise ConfigurationError(f"{name} must be a whole number of {least} or more, got {value!r}")
-        for name in ("max_per_minute", "fps"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
-                raise ConfigurationError(f"{name} must be a number above 0, got {value!r}")
-        for name in ("trigger", "failure"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise ConfigurationError(f"{name} must be callable, got {value!r}")
-        if isinstance(self.video_trigger, int):
-            every(self.video_trigger)
-        elif self.video_trigger is not None and not callable(self.video_trigger):
-            raise ConfigurationError(f"video_trigger must be a number or callable, got {self.video_trigger!r}")
+        checked_choice("only", self.only, Only)
+        checked_choice("images", self.images, Images)
+        self._check_texts()
+        self._check_numbers()
+        self._check_flags()
+        for name in ("trigger", "video_trigger"):
+            as_trigger(name, getattr(self, name), numbers=name == "video_trigger")
+        if self.failure is not None and not callable(self.failure):
+            raise ConfigurationError(f"failure must be callable, got {self.failure!r}")
         if not isinstance(self.metadata, Mapping):
             raise ConfigurationError(f"metadata must be a mapping, got {self.metadata!r}")
-        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
+        if not _are_texts(self.tags):
             raise ConfigurationError(f"tags must be a list of texts, got {self.tags!r}")
+        if not (isinstance(self.infos, bool) or self.infos == "auto" or _are_texts(self.infos)):
+            raise ConfigurationError(f"infos is {self.infos!r}; it takes True, False, 'auto' or a list of keys")
+        if self.env_indices != "auto" and not _are_indices(self.env_indices):
+            raise ConfigurationError(f"env_indices is {self.env_indices!r}; it takes 'auto' or a list of whole numbers")
+        if self.realtime is None:
+            object.__setattr__(self, "realtime", self.source == "real")
+
+    def _check_texts(self) -> None:
+        for name in ("policy_version", "env_version", "git_sha", "robot", "name", "success_key"):
+            checked_text(name, getattr(self, name), _LONGEST.get(name, 200))
+
+    def _check_numbers(self) -> None:
+        for name, least, optional in (
+            ("every_n_episodes", 1, False),
+            ("video_every_n_steps", 1, False),
+            ("video_envs", 0, False),
+            ("max_episodes", 0, True),
+            ("video_size", _LEAST_VIDEO_EDGE, True),
+        ):
+            value = getattr(self, name)
+            if value is None and optional:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigurationError(f"{name} must be a whole number of {least} or more, got {value!r}")
+        for name in ("max_per_minute", "fps", "last_seconds"):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value < float("inf")):
+                raise ConfigurationError(f"{name} must be a number above 0, got {value!r}")
+        # NumPy's integers too: a seed often comes out of an array.
+        if self.seed is not None and (not hasattr(self.seed, "__index__") or isinstance(self.seed, bool)):
+            raise ConfigurationError(f"seed must be a whole number, got {self.seed!r}")
+
+    def _check_flags(self) -> None:
+        # Not `in (True, False, …)`: 1 and 0 are equal to them, and "video=1" asks for something else.
+        if not isinstance(self.video, bool) and self.video != "auto":
+            raise ConfigurationError(f"video is {self.video!r}; it takes True, False or 'auto'")
+        if not isinstance(self.otel_spans, bool):
+            raise ConfigurationError(f"otel_spans must be True or False, got {self.otel_spans!r}")
+        if self.otel_spans and not tracing_installed():
+            raise ConfigurationError("otel_spans needs OpenTelemetry; run: pip install 'robotrace-dev[otel]'")
+        for name in ("realtime", "enabled"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise ConfigurationError(f"{name} must be True, False or None, got {value!r}")
 
 
 def resolve_options(given: Mapping[str, Any]) -> Options:
@@ -191,3 +266,19 @@ def _environment_seed() -> int | None:
         return int(text)
     except ValueError:
         raise ConfigurationError(f"{ENV_SEED} must be a whole number, got {text!r}") from None
+
+
+def _are_indices(value: Any) -> bool:
+    return (
+        not isinstance(value, (str, Mapping))
+        and isinstance(value, Iterable)
+        and all(hasattr(item, "__index__") and not isinstance(item, bool) and item >= 0 for item in value)
+    )
+
+
+def _are_texts(value: Any) -> bool:
+    return (
+        not isinstance(value, (str, Mapping))
+        and isinstance(value, Iterable)
+        and all(isinstance(item, str) for item in value)
+    )

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from robotrace import faults
+from robotrace.capture.cameras import Cameras, merge_result
+from robotrace.capture.ring import VideoSettings
 from robotrace.capture.streams import Rows
 from robotrace.capture.video import EncoderProcess, VideoStream, open_video
 from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json, encode_steps
@@ -62,7 +64,7 @@ class EpisodeFile:
         process.begin(self.uuid)
         self.folder = process.folder / self.uuid
         self.parts = EpisodeParts(self.uuid)
-        self.video: VideoStream | None = None
+        self.cameras: Cameras | None = None
         self.overloaded = False
         self._process = process
         self._sequence = 0
@@ -70,14 +72,11 @@ class EpisodeFile:
         self._lock = threading.Lock()  # around two list operations, never around I/O
         self._push(_Pending(START, 0, dict(start), 0))
 
-    def open_video(self, shape: tuple[int, int, int], frame_duration_ns: int) -> VideoStream:
-        """Begin the episode's video of (H, W, 3) frames.
-
-        Raises:
-            OSError: The encoder cannot be reached.
-        """
-        self.video = self._process.open_video(self.folder / VIDEO_FILE, shape, frame_duration_ns)
-        return self.video
+    def open_cameras(self, settings: VideoSettings, *, realtime: bool) -> Cameras:
+        """The episode's cameras; the encoder is asked for with their first frame."""
+        path = self.folder / VIDEO_FILE
+        self.cameras = Cameras(lambda: self._process.open_video(path, settings), realtime=realtime)
+        return self.cameras
 
     def append(self, rows: list[Rows], nbytes: int) -> None:
         """Hand over a block of ``nbytes`` bytes; beyond 256 MiB that wait for the disk it is dropped."""
@@ -90,14 +89,16 @@ class EpisodeFile:
         self._push(_Pending(STEPS, self._sequence, rows, nbytes))
         self._sequence += 1
 
-    def end(self, content: Mapping[str, Any]) -> None:
-        """The last record; when this returns everything is in the page cache."""
+    def end(self, content: Mapping[str, Any], *, cut_ns: int | None = None) -> None:
+        """The last record; when this returns everything is in the page cache.
+
+        Args:
+            content: Of the record.
+            cut_ns: Of an episode's last seconds: what is before this time is left out of the video.
+        """
         self._pending.append(_Pending(END, 0, dict(content), 0))
-        if self.video is not None:
-            try:
-                self.video.close()
-            except OSError as exc:
-                faults.report("the video encoder went away", exc)
+        if self.cameras is not None:
+            self.cameras.close(cut_ns)
         try:
             self.write_pending()
         except OSError as exc:  # a full disk: the writer thread tries again at the seal
@@ -127,7 +128,7 @@ class EpisodeFile:
     @staticmethod
     def _encode(item: _Pending) -> bytes:
         if item.kind == STEPS:
-            return encode_steps([rows.column() for rows in item.content])
+            return encode_steps([column for rows in item.content for column in rows.columns()])
         return encode_json(item.content)
 
     def seal(self) -> None:
@@ -158,25 +159,23 @@ class EpisodeFile:
             self.write_intent()
 
     def _take_video(self) -> None:
-        if self.video is None:
-            return
-        result = self.video.result(_ENCODER_TIMEOUT_S)
+        result = None if self.cameras is None else self.cameras.result(_ENCODER_TIMEOUT_S)
         end = self.parts.end
-        if end is None or end.get("discard"):
+        if self.cameras is None or result is None or end is None or end.get("discard"):
             return
         file = self.folder / VIDEO_FILE
-        frames = result.frames
-        if frames is None:
+        counted: list[int] = []
+        if result.cameras is None:
             # Here, not above: PyAV takes 90 ms and 20 MB that the training process has no other use for.
             from robotrace.capture.mp4 import count_frames
 
-            frames = count_frames(file)
+            counted = count_frames(file)
         metadata = end["finalize"].setdefault("metadata", {})
-        metadata["video"] = {**metadata.get("video", {}), "frames": frames}
-        if result.error is not None:
-            metadata["incomplete"] = {**metadata.get("incomplete", {}), "video": result.error}
-            _log.warning("the video of episode %s is incomplete: %s", self.uuid, result.error)
-        if frames == 0:
+        metadata["video"], missing = merge_result(self.cameras.metadata() or {}, result, counted)
+        if missing:
+            metadata["incomplete"] = {**metadata.get("incomplete", {}), **missing}
+            _log.warning("the video of episode %s is incomplete: %s", self.uuid, "; ".join(missing.values()))
+        if metadata["video"]["frames"] == 0:
             file.unlink(missing_ok=True)
 
 
@@ -244,7 +243,7 @@ class RecordingProcess:
             self._users[file.path].add(uuid)
         return file.append(kind, uuid, sequence, payload)
 
-    def open_video(self, path: Path, shape: tuple[int, int, int], frame_duration_ns: int) -> VideoStream:
+    def open_video(self, path: Path, settings: VideoSettings) -> VideoStream:
         """Begin a video: in the encoder process, or on a thread where none can run."""
         if self._encoder is not None and not self._encoder.alive:
             self._encoder.close(0)
@@ -255,7 +254,7 @@ class RecordingProcess:
                 self._encoder = EncoderProcess(keep_open=(self._lock,))
             except OSError as exc:
                 _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
-        return open_video(self._encoder, path, shape, frame_duration_ns)
+        return open_video(self._encoder, path, settings)
 
     def forget(self, uuid: str) -> None:
         """On the writer thread: an episode needs its blocks no more; old block files nobody needs are deleted."""

@@ -11,19 +11,44 @@ import mmap
 import os
 import struct
 import tempfile
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLOSE", "FRAME", "MESSAGE", "OPEN", "FrameRing"]
+__all__ = ["CAMERA", "CLOSE", "FRAME", "MESSAGE", "NO_CUT", "OPEN", "FrameRing", "VideoSettings"]
 
 MESSAGE = struct.Struct("<cIQq")
-"""Operation, stream number, argument (frame number, or length of the JSON that follows), time in ns."""
-OPEN, FRAME, CLOSE = b"O", b"F", b"C"
+"""Operation, number, argument, time in ns.
+
+=========  =================  ==================================  =====================================
+``OPEN``   the video's        length of the JSON that follows     -
+``CAMERA`` the camera's       likewise; its ring comes with it    -
+``FRAME``  the camera's       the frame's, counted from 0         of the frame, on the episode's clock
+``CLOSE``  the video's        waits for a full ring               leave out what is before; or ``NO_CUT``
+=========  =================  ==================================  =====================================
+"""
+OPEN, CAMERA, FRAME, CLOSE = b"O", b"A", b"F", b"C"
+NO_CUT = -1
 
 _HEADER_BYTES = 64
 _SLOTS = 8
 _MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """What is the same for all cameras of a video.
+
+    Attributes:
+        frame_duration_ns: How long the last frame is shown.
+        max_edge: The longer edge of the picture at the most, in pixels; None leaves the size.
+        window_ns: Keep only so much before the end; None keeps everything.
+    """
+
+    frame_duration_ns: int
+    max_edge: int | None = None
+    window_ns: int | None = None
 
 
 class FrameRing:

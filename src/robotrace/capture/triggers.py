@@ -5,13 +5,15 @@ A trigger is any callable from :class:`EpisodeStart` to bool; these are the read
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from robotrace.errors import ConfigurationError
 
-__all__ = ["EpisodeStart", "TokenBucket", "Trigger", "cubic", "every", "rate"]
+__all__ = ["EpisodeStart", "TokenBucket", "Trigger", "as_trigger", "cubic", "every", "rate"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class EpisodeStart:
 
 _ROUNDING = 1e-9
 """30 refills of 1/30 are 0.99… in floating point."""
+_FORMS = "or the text 'every(10)', 'cubic' or 'rate(1/min)'"
+_TEXT = re.compile(r"\s*(every|cubic|rate)\s*(?:\(\s*([^()]*?)\s*\))?\s*")
 
 Trigger = Callable[[EpisodeStart], bool]
 
@@ -53,6 +57,10 @@ class TokenBucket:
             return False
         self._tokens = max(0.0, self._tokens - 1.0)
         return True
+
+    def give_back(self) -> None:
+        """One that was let pass did not."""
+        self._tokens = min(self._burst, self._tokens + 1.0)
 
 
 def every(n: int) -> Trigger:
@@ -92,3 +100,41 @@ def rate(limit: str, clock: Callable[[], float] = time.monotonic) -> Trigger:
         raise ConfigurationError(f"rate is {limit!r}; it takes a number and a unit: '1/min', '2/s', '30/h'")
     bucket = TokenBucket(amount * per_minute, 1, clock)
     return lambda start: bucket.take()
+
+
+def as_trigger(option: str, value: Any, *, numbers: bool = False) -> Trigger | None:
+    """What an option holds, as a trigger of its own.
+
+    Args:
+        option: The option's name, for the error.
+        value: A callable; ``every(10)``, ``cubic`` or ``rate(1/min)`` as text, as a YAML file has it; None.
+        numbers: Whether a number n stands for ``every(n)``.
+
+    Raises:
+        ConfigurationError: It is none of these; the message names the option.
+    """
+    if value is None or (callable(value) and not isinstance(value, str)):
+        return value
+    try:
+        if numbers and isinstance(value, int) and not isinstance(value, bool):
+            return every(value)
+        if isinstance(value, str):
+            return _parse(value)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{option}: {exc}") from None
+    what = "a number, " if numbers else ""
+    raise ConfigurationError(f"{option} is {value!r}; it takes {what}a callable, {_FORMS}")
+
+
+def _parse(text: str) -> Trigger:
+    match = _TEXT.fullmatch(text)
+    if match is not None:
+        name, argument = match.groups()
+        argument = (argument or "").strip("'\"")
+        if name == "every" and argument.isdecimal():
+            return every(int(argument))
+        if name == "cubic" and not argument:
+            return cubic()
+        if name == "rate" and argument:
+            return rate(argument)
+    raise ConfigurationError(f"{text!r} is no trigger; it takes a callable, {_FORMS}")

@@ -1,11 +1,12 @@
 """The training process's end of a video: frames in, a file out, encoded elsewhere.
 
-``VideoStream.put`` is all the training thread does: one copy into shared memory and 21 bytes into a socket (43 to
+``CameraStream.put`` is all the training thread does: one copy into shared memory and 21 bytes into a socket (43 to
 60 µs at 480x640; a thread of the training process would cost a pure-Python loop 570 µs a frame).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -15,16 +16,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrace.capture.ring import CLOSE, FRAME, MESSAGE, OPEN, FrameRing
+from robotrace.capture.presets import FIRST_PRESET
+from robotrace.capture.ring import CAMERA, CLOSE, FRAME, MESSAGE, NO_CUT, OPEN, FrameRing, VideoSettings
 
-__all__ = ["EncoderProcess", "VideoResult", "VideoStream", "open_video"]
+if TYPE_CHECKING:
+    from robotrace.capture.encoding import Encoding
+
+__all__ = ["CameraStream", "EncoderProcess", "VideoResult", "VideoStream", "open_video"]
 
 _log = logging.getLogger("robotrace")
 
@@ -34,30 +40,64 @@ _BOOTSTRAP = (
 )
 """Not ``-m``: that would put the working directory first, and a user's own ``queue.py`` there before ours."""
 _FULL_RING_POLL_S = 0.0002
-_SPARE_RINGS = 2
+_SPARE_RINGS = 4
 _FULL_RING_LIMIT_NS = 10_000_000_000
 """A simulator waits for a slow encoder, but not for one that hangs (a dead disk): then the video ends."""
+_THREAD_SLOTS = 8
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of a video: the frames in its file (None: nobody was left to say), and the first fault."""
+    """What became of a video.
 
-    frames: int | None
+    Attributes:
+        cameras: ``{"name", "track", "width", "height", "frames", "error"}`` of each; None: nobody was left to say.
+        error: The first fault of the whole file.
+        preset: Of libx264; None: nobody was left to say.
+        offset_ns: The episode's time at the video's 0.
+    """
+
+    cameras: tuple[Mapping[str, Any], ...] | None
     error: str | None
+    preset: str | None = None
+    offset_ns: int = 0
+
+
+class CameraStream(Protocol):
+    """One camera of a video being recorded."""
+
+    def put(self, frame: NDArray[np.uint8], t_ns: int, *, wait: bool = True) -> int:
+        """Copy one (H, W, 3) uint8 frame.
+
+        Args:
+            frame: Of the size that was declared.
+            t_ns: When it is shown, on the episode's clock.
+            wait: Wait when the encoder is behind (a simulator can); else the frame is not taken.
+
+        Returns:
+            How long it waited in ns; -1 when the frame was not taken.
+
+        Raises:
+            OSError: The encoder is gone, or hangs.
+        """
 
 
 class VideoStream(Protocol):
     """One video being recorded."""
 
-    def put(self, frame: NDArray[np.uint8], t_ns: int) -> None:
-        """Copy one (H, W, 3) uint8 frame; waits when the encoder is behind (a simulator can)."""
+    def add_camera(self, name: str, shape: tuple[int, int, int]) -> CameraStream:
+        """A further camera of (H, W, 3) frames; in the file if it comes within a second of the first frame."""
 
-    def close(self) -> None:
-        """No more frames; returns at once."""
+    def close(self, *, waits: int = 0, cut_ns: int | None = None) -> None:
+        """No more frames; returns at once.
+
+        Args:
+            waits: How often a frame found the ring full.
+            cut_ns: With a window: what is before this time is left out, and it becomes the file's 0.
+        """
 
     def result(self, timeout_s: float) -> VideoResult:
-        """Wait for the finished file; on another thread than :meth:`put`'s."""
+        """Wait for the finished file; on another thread than :meth:`CameraStream.put`'s."""
 
 
 class EncoderProcess:
@@ -85,7 +125,7 @@ class EncoderProcess:
             raise
         finally:
             theirs.close()
-        self._streams = 0
+        self._numbers = 0
         self._answers: dict[int, VideoResult] = {}
         self._free_rings: list[FrameRing] = []
         self._ring_lock = threading.Lock()
@@ -97,16 +137,21 @@ class EncoderProcess:
         """Whether the worker still runs."""
         return self._process.poll() is None
 
-    def open(self, path: Path, shape: tuple[int, int, int], frame_duration_ns: int) -> VideoStream:
+    def open(self, path: Path, settings: VideoSettings) -> VideoStream:
         """Begin a video; the worker creates the file."""
-        self._streams += 1
+        number = self._number()
+        body = json.dumps({"path": os.fspath(path), "settings": dataclasses.asdict(settings)}).encode()
+        self._socket.sendall(MESSAGE.pack(OPEN, number, len(body), 0) + body)
+        return _WorkerVideo(self, number)
+
+    def add_camera(self, video: int, name: str, shape: tuple[int, int, int]) -> tuple[int, FrameRing]:
+        """Declare a camera to the worker; returns its number and its ring."""
+        number = self._number()
         ring = self._ring(shape)
-        options = {"path": os.fspath(path), "shape": shape, "frame_duration_ns": frame_duration_ns}
-        body = json.dumps(options).encode()
-        message = MESSAGE.pack(OPEN, self._streams, len(body), 0)
-        socket.send_fds(self._socket, [message], [ring.descriptor])
+        body = json.dumps({"video": video, "name": name, "shape": shape}).encode()
+        socket.send_fds(self._socket, [MESSAGE.pack(CAMERA, number, len(body), 0)], [ring.descriptor])
         self._socket.sendall(body)
-        return _WorkerStream(self, self._streams, ring)
+        return number, ring
 
     def release(self, ring: FrameRing) -> None:
         """Take back the ring of a video that is finished, for the next one of its size."""
@@ -115,15 +160,15 @@ class EncoderProcess:
             if len(self._free_rings) > _SPARE_RINGS:
                 self._free_rings.pop(0).close()
 
-    def send(self, operation: bytes, stream: int, argument: int, t_ns: int) -> None:
+    def send(self, operation: bytes, number: int, argument: int, t_ns: int) -> None:
         """One message to the worker."""
-        self._socket.sendall(MESSAGE.pack(operation, stream, argument, t_ns))
+        self._socket.sendall(MESSAGE.pack(operation, number, argument, t_ns))
 
-    def answer(self, stream: int, timeout_s: float) -> VideoResult:
+    def answer(self, video: int, timeout_s: float) -> VideoResult:
         """The worker's answer to a CLOSE."""
         deadline = time.monotonic() + timeout_s
         with self._reading:
-            while stream not in self._answers:
+            while video not in self._answers:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     # It may go on writing into a file that is about to be hashed.
@@ -141,7 +186,7 @@ class EncoderProcess:
                 if not data:
                     return VideoResult(None, "the encoder process died")
                 self._take(data)
-            return self._answers.pop(stream)
+            return self._answers.pop(video)
 
     def close(self, timeout_s: float) -> None:
         """End the worker: it finishes what it has and exits."""
@@ -158,6 +203,11 @@ class EncoderProcess:
         self._socket.close()
         self._process.returncode = 0  # no ResourceWarning, no wait for a process that is not ours
 
+    def _number(self) -> int:
+        with self._ring_lock:
+            self._numbers += 1
+            return self._numbers
+
     def _ring(self, shape: tuple[int, int, int]) -> FrameRing:
         # Made anew, its 7 MB at 480x640 cost the training thread 4 ms of page faults.
         with self._ring_lock:
@@ -173,106 +223,147 @@ class EncoderProcess:
         *lines, self._buffer = self._buffer.split(b"\n")
         for line in lines:
             answer = json.loads(line)
-            self._answers[answer["stream"]] = VideoResult(answer["frames"], answer["error"])
+            self._answers[answer.pop("video")] = _result(answer)
 
 
-class _WorkerStream:
+class _WorkerVideo:
+    def __init__(self, worker: EncoderProcess, number: int) -> None:
+        self._worker = worker
+        self._number = number
+        self._rings: list[FrameRing] = []
+
+    def add_camera(self, name: str, shape: tuple[int, int, int]) -> CameraStream:
+        number, ring = self._worker.add_camera(self._number, name, shape)
+        self._rings.append(ring)
+        return _WorkerCamera(self._worker, number, ring)
+
+    def close(self, *, waits: int = 0, cut_ns: int | None = None) -> None:
+        self._worker.send(CLOSE, self._number, waits, NO_CUT if cut_ns is None else cut_ns)
+
+    def result(self, timeout_s: float) -> VideoResult:
+        result = self._worker.answer(self._number, timeout_s)
+        for ring in self._rings:
+            if result.cameras is not None:
+                self._worker.release(ring)
+            else:  # the worker may still write its counter
+                ring.close()
+        return result
+
+
+class _WorkerCamera:
     def __init__(self, worker: EncoderProcess, number: int, ring: FrameRing) -> None:
         self._worker = worker
         self._number = number
         self._ring = ring
         self._produced = 0
 
-    def put(self, frame: NDArray[np.uint8], t_ns: int) -> None:
+    def put(self, frame: NDArray[np.uint8], t_ns: int, *, wait: bool = True) -> int:
+        waited_ns = 0
         if self._produced - self._ring.consumed >= self._ring.slots:
-            self._wait_for_slot()
+            if not wait:
+                return -1
+            waited_ns = self._wait_for_slot()
         np.copyto(self._ring.slot(self._produced), frame)
         self._worker.send(FRAME, self._number, self._produced, t_ns)
         self._produced += 1
+        return waited_ns
 
-    def close(self) -> None:
-        self._worker.send(CLOSE, self._number, 0, 0)
-
-    def result(self, timeout_s: float) -> VideoResult:
-        result = self._worker.answer(self._number, timeout_s)
-        if result.error is None:
-            self._worker.release(self._ring)
-        else:  # the worker may still write its counter
-            self._ring.close()
-        return result
-
-    def _wait_for_slot(self) -> None:
+    def _wait_for_slot(self) -> int:
         begin = time.perf_counter_ns()
-        while self._produced - self._ring.consumed >= self._ring.slots:
+        while True:
             if not self._worker.alive:
                 raise BrokenPipeError("the encoder process died")
-            if time.perf_counter_ns() - begin > _FULL_RING_LIMIT_NS:
+            waited_ns = time.perf_counter_ns() - begin
+            if self._produced - self._ring.consumed < self._ring.slots:
+                return max(1, waited_ns)
+            if waited_ns > _FULL_RING_LIMIT_NS:
                 raise TimeoutError("the encoder hangs")
             time.sleep(_FULL_RING_POLL_S)
 
 
-class _ThreadStream:
+class _ThreadVideo:
     """The same on a thread, where no process may be started."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], frame_duration_ns: int) -> None:
+    def __init__(self, path: Path, settings: VideoSettings) -> None:
         self._path = path
-        self._shape = shape
-        self._frame_duration_ns = frame_duration_ns
-        self._queue: queue.Queue[tuple[NDArray[np.uint8], int] | None] = queue.Queue(maxsize=8)
+        self._settings = settings
+        self._cameras: list[tuple[str, tuple[int, int, int]]] = []
+        self._cut_ns: int | None = None
+        self.frames: queue.Queue[tuple[int, NDArray[np.uint8], int] | None] = queue.Queue(maxsize=_THREAD_SLOTS)
         self._result = VideoResult(None, "the encoder thread did not finish in time")
         self._thread = threading.Thread(target=self._run, name="robotrace-encoder", daemon=True)
         self._thread.start()
 
-    def put(self, frame: NDArray[np.uint8], t_ns: int) -> None:
-        self._queue_or_fail((frame.copy(), t_ns))
+    def add_camera(self, name: str, shape: tuple[int, int, int]) -> CameraStream:
+        self._cameras.append((name, shape))
+        return _ThreadCamera(self.frames, len(self._cameras) - 1)
 
-    def close(self) -> None:
-        self._queue_or_fail(None)
+    def close(self, *, waits: int = 0, cut_ns: int | None = None) -> None:
+        del waits
+        self._cut_ns = cut_ns
+        _queue_or_fail(self.frames, None)
 
     def result(self, timeout_s: float) -> VideoResult:
         self._thread.join(timeout_s)
         return self._result
 
-    def _queue_or_fail(self, item: tuple[NDArray[np.uint8], int] | None) -> None:
-        try:
-            self._queue.put(item, timeout=_FULL_RING_LIMIT_NS / 1e9)
-        except queue.Full:
-            raise TimeoutError("the encoder hangs") from None
-
     def _run(self) -> None:
-        from robotrace.capture.mp4 import Mp4Writer
+        from robotrace.capture.encoding import Encoding
 
-        writer: Mp4Writer | None = None
-        error: str | None = None
-        while (item := self._queue.get()) is not None:
-            if error is not None:
-                continue
-            try:
-                if writer is None:
-                    self._path.parent.mkdir(mode=0o700, exist_ok=True)
-                    writer = Mp4Writer(self._path, self._shape[1], self._shape[0], self._frame_duration_ns)
-                writer.add(*item)
-            except Exception as exc:
-                error = f"{type(exc).__name__}: {exc}"
+        encoding = Encoding(self._path, self._settings, FIRST_PRESET)
+        declared = 0
+        while (item := self.frames.get()) is not None:
+            declared = self._declare(encoding, declared)
+            encoding.add(*item)
+        self._declare(encoding, declared)
+        self._result = _result(encoding.close(self._cut_ns))
+
+    def _declare(self, encoding: Encoding, declared: int) -> int:
+        for name, shape in self._cameras[declared:]:
+            encoding.add_camera(name, shape)
+            declared += 1
+        return declared
+
+
+class _ThreadCamera:
+    def __init__(self, frames: queue.Queue[tuple[int, NDArray[np.uint8], int] | None], number: int) -> None:
+        self._frames = frames
+        self._number = number
+
+    def put(self, frame: NDArray[np.uint8], t_ns: int, *, wait: bool = True) -> int:
+        item = (self._number, np.array(frame), t_ns)
         try:
-            if writer is not None:
-                writer.close()
-        except Exception as exc:
-            error = error or f"{type(exc).__name__}: {exc}"
-        self._result = VideoResult(writer.frames if writer else 0, error)
+            self._frames.put_nowait(item)
+            return 0
+        except queue.Full:
+            if not wait:
+                return -1
+        begin = time.perf_counter_ns()
+        _queue_or_fail(self._frames, item)
+        return max(1, time.perf_counter_ns() - begin)
 
 
-def open_video(
-    worker: EncoderProcess | None, path: Path, shape: tuple[int, int, int], frame_duration_ns: int
-) -> VideoStream:
+def _queue_or_fail(
+    frames: queue.Queue[tuple[int, NDArray[np.uint8], int] | None], item: tuple[int, NDArray[np.uint8], int] | None
+) -> None:
+    try:
+        frames.put(item, timeout=_FULL_RING_LIMIT_NS / 1e9)
+    except queue.Full:
+        raise TimeoutError("the encoder hangs") from None
+
+
+def _result(answer: Mapping[str, Any]) -> VideoResult:
+    return VideoResult(tuple(answer["cameras"]), answer["error"], answer["preset"], answer["offset_ns"])
+
+
+def open_video(worker: EncoderProcess | None, path: Path, settings: VideoSettings) -> VideoStream:
     """Begin a video in the worker process, or on a thread where there is none.
 
     Args:
         worker: The process, None where it could not be started.
         path: The file.
-        shape: (H, W, 3) of every frame.
-        frame_duration_ns: How long the last frame is shown.
+        settings: Of all its cameras.
     """
     if worker is not None:
-        return worker.open(path, shape, frame_duration_ns)
-    return _ThreadStream(path, shape, frame_duration_ns)
+        return worker.open(path, settings)
+    return _ThreadVideo(path, settings)

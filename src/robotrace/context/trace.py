@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-__all__ = ["current_trace"]
+__all__ = ["current_trace", "trace_of"]
 
 # Any two-digit flags: SDKs send 03 (random-trace-id) as well as 00 and 01.
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -26,15 +26,19 @@ def current_trace() -> dict[str, str] | None:
     return _from_api() or _from_environment(os.environ.get("TRACEPARENT"))
 
 
+def trace_of(context: Any) -> dict[str, str] | None:
+    """The ids of an OpenTelemetry ``SpanContext``, in the form of :func:`current_trace`; None for an invalid one."""
+    if not context.is_valid:
+        return None
+    return _trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{int(context.trace_flags):02x}")
+
+
 def _from_api() -> dict[str, str] | None:
     api: Any = sys.modules.get("opentelemetry.trace")
     if api is None:
         return None
     try:
-        context = api.get_current_span().get_span_context()
-        if not context.is_valid:
-            return None
-        return _trace(f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{int(context.trace_flags):02x}")
+        return trace_of(api.get_current_span().get_span_context())
     except Exception:  # an exotic or half-initialised provider; no trace is worth an exception
         return None
 

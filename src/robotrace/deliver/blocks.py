@@ -5,26 +5,42 @@ operation on the training thread. A record::
 
     4s magic "RTB1" | u8 kind | 3 pad | 16s episode uuid | u32 sequence | u32 length | u32 crc32(payload) | payload
 
-START and END carry JSON. STEPS carries ``u32 header length``, a JSON list of columns ``[key, artifact, time, descr,
-shape, count, nbytes]``, then the columns' raw bytes (C order, little endian) one after the other. Every block
-describes itself. ``descr`` is NumPy's (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html); NumPy
-is not needed.
+START and END carry JSON. STEPS carries ``u32 header length``, the header, then the columns' raw bytes (C order, little
+endian) one after the other. The header is the JSON object ``{"columns": [[key, artifact, time, descr, shape, first],
+...]}``, followed (outside of its length) by two int64 a column: its rows and its bytes. So the header of one block is
+mostly that of the next, and is kept once. Older files have a JSON list ``[[key, artifact, time, descr,
+shape, rows, bytes], ...]`` instead, and nothing after it; they are read too. Every block describes itself. ``descr`` is
+NumPy's (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html); NumPy is not needed.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import struct
 import threading
 import uuid as uuids
 import zlib
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["END", "START", "STEPS", "BlockFile", "Column", "Record", "encode_json", "encode_steps", "read_records"]
+__all__ = [
+    "END",
+    "START",
+    "STEPS",
+    "Block",
+    "BlockFile",
+    "Column",
+    "Layout",
+    "Record",
+    "encode_json",
+    "encode_steps",
+    "read_records",
+]
 
 START, STEPS, END = 1, 2, 3
 
@@ -34,13 +50,30 @@ _MAGIC = b"RTB1"
 _SCAN_BYTES = 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a column is, in every block of its episode.
+
+    Attributes:
+        key: Its name in the file, ``<stream>/value`` and the like.
+        artifact: The file it goes to.
+        time: Which stamps of the episode's clock belong to its rows (see ``sealing``).
+        descr: NumPy's name of the dtype.
+        shape: Of one row.
+        first: The place of its first row among those of the episode: a column may begin in the middle.
+    """
+
+    key: str
+    artifact: str
+    time: str
+    descr: str
+    shape: tuple[int, ...]
+    first: int = 0
+
+
 @dataclass(frozen=True)
 class Column:
-    """Rows of one stream: ``count`` rows of ``shape`` and dtype ``descr``, as C-ordered bytes.
-
-    ``artifact`` is the file they go to, ``time`` the stamps of the episode's clock that belong to them (see
-    ``sealing``).
-    """
+    """Rows of one stream: ``count`` rows as C-ordered bytes; the other attributes are those of :class:`Layout`."""
 
     key: str
     artifact: str
@@ -49,11 +82,25 @@ class Column:
     shape: tuple[int, ...]
     count: int
     data: bytes
+    first: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The header of a STEPS record.
+
+    Attributes:
+        layouts: One a column; the same object for every block that looks like this one.
+        sizes: Rows and bytes of each column in turn.
+    """
+
+    layouts: tuple[Layout, ...]
+    sizes: array[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """One record: its payload's place in a file, and for START and END the decoded JSON, for STEPS the header."""
+    """One record: its payload's place in a file; of START and END the decoded JSON, of STEPS the :class:`Block`."""
 
     kind: int
     uuid: str
@@ -71,10 +118,10 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 
 def encode_steps(columns: Sequence[Column]) -> bytes:
     """The payload of a STEPS record."""
-    header = json.dumps(
-        [[c.key, c.artifact, c.time, c.descr, list(c.shape), c.count, len(c.data)] for c in columns]
-    ).encode()
-    return b"".join([_LENGTH.pack(len(header)), header, *(column.data for column in columns)])
+    described = [[c.key, c.artifact, c.time, c.descr, list(c.shape), c.first] for c in columns]
+    header = json.dumps({"columns": described}, separators=(",", ":")).encode()
+    sizes = struct.pack(f"<{2 * len(columns)}q", *(size for c in columns for size in (c.count, len(c.data))))
+    return b"".join([_LENGTH.pack(len(header)), header, sizes, *(column.data for column in columns)])
 
 
 class BlockFile:
@@ -140,7 +187,29 @@ def _record(kind: int, uuid: str, sequence: int, path: Path, offset: int, payloa
         return Record(kind, uuid, sequence, path, offset, json.loads(payload))
     (length,) = _LENGTH.unpack_from(payload)
     begin = _LENGTH.size + length
-    return Record(kind, uuid, sequence, path, offset + begin, json.loads(payload[_LENGTH.size : begin]))
+    layouts, old_sizes = _layouts(payload[_LENGTH.size : begin])
+    if old_sizes is not None:
+        sizes = array("q", old_sizes)
+    else:
+        following = begin + 16 * len(layouts)
+        sizes = array("q", struct.unpack(f"<{2 * len(layouts)}q", payload[begin:following]))
+        begin = following
+    return Record(kind, uuid, sequence, path, offset + begin, Block(layouts, sizes))
+
+
+@functools.lru_cache(maxsize=256)
+def _layouts(header: bytes) -> tuple[tuple[Layout, ...], tuple[int, ...] | None]:
+    """The columns of a header, and their sizes where an old one carries them; a long episode has few different ones."""
+    content = json.loads(header)
+    if isinstance(content, list):
+        old = tuple(
+            Layout(key, artifact, time, descr, tuple(shape)) for key, artifact, time, descr, shape, *_ in content
+        )
+        return old, tuple(size for column in content for size in column[5:7])
+    columns = content["columns"]
+    return tuple(
+        Layout(key, artifact, time, descr, tuple(shape), first) for key, artifact, time, descr, shape, first in columns
+    ), None
 
 
 def _next_magic(file: Any, position: int, size: int) -> int:

@@ -1,7 +1,7 @@
 """NPZ files from raw bytes, streamed, without NumPy.
 
-An ``.npz`` is a zip of ``.npy`` members (format: numpy.lib.format, version 1.0). Members are stored, not compressed:
-100,000 steps of 36 columns take 11 ms to write this way and 610 ms compressed.
+An ``.npz`` is a zip of ``.npy`` members (format: numpy.lib.format, version 1.0). Members are stored: 100,000 steps of
+36 columns take 11 ms to write this way and 610 ms compressed. Only pictures are deflated, fast (level 1).
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from pathlib import Path
 
 __all__ = ["Member", "write_npz"]
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The oldest date a zip can carry: the same episode gives the same bytes."""
+_LEVEL = 1
 
 
 @dataclass(frozen=True)
 class Member:
-    """One array: dtype ``descr``, ``shape`` with the rows first, and its C-ordered bytes in chunks."""
+    """One array: dtype ``descr``, ``shape`` with the rows first, its C-ordered bytes in chunks, and how it is kept."""
 
     key: str
     descr: str
     shape: Sequence[int]
     chunks: Iterable[bytes]
+    deflate: bool = False
 
 
 def write_npz(path: Path, members: Iterable[Member]) -> None:
     """Write an ``.npz`` that ``numpy.load(path, allow_pickle=False)`` reads."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True, compresslevel=_LEVEL) as archive:
         for member in members:
-            info = zipfile.ZipInfo(f"{member.key}.npy", date_time=_EPOCH)
-            info.external_attr = 0o600 << 16
-            with archive.open(info, "w", force_zip64=True) as file:
+            # A member given by name takes the archive's compression, and the oldest date a zip can carry: the same
+            # episode gives the same bytes.
+            archive.compression = zipfile.ZIP_DEFLATED if member.deflate else zipfile.ZIP_STORED
+            with archive.open(f"{member.key}.npy", "w", force_zip64=True) as file:
                 file.write(_npy_header(member.descr, tuple(member.shape)))
                 for chunk in member.chunks:
                     file.write(chunk)

@@ -1,61 +1,28 @@
 """From an episode's records to its sealed folder: used by the writer thread, and by whoever salvages a dead process.
 
-START: ``{uuid, unix_ms, create}``. END: ``{finalize}``, or ``{discard: true}`` for an episode nobody wants kept. A
-column's ``time`` says which stamps of the episode's clock (the column ``_t_ns``) belong to its rows:
-
-=========  ==========================================================================
-``all``    row k at stamp k: observations, N + 1 of them
-``before`` row k at stamp k: actions, at the time their observation was seen
-``after``  row k at stamp k + 1: rewards and flags, at the time of their result
-=========  ==========================================================================
+START: ``{uuid, unix_ms, create, window_ns?}``; with ``window_ns`` only so much before the end is kept. END:
+``{finalize, cut_ns?}``, where ``cut_ns`` is the time from which on it is kept, or ``{discard: true}`` for an episode
+nobody wants. The columns: :mod:`robotrace.deliver.columns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from robotrace.deliver.blocks import END, START, STEPS, Record
-from robotrace.deliver.files import fsync_file, sha256_of
-from robotrace.deliver.npz import Member, write_npz
+from robotrace.deliver.columns import CLOCK_KEY, Columns, Cut, collect_columns, first_row, last_stamp, members
+from robotrace.deliver.files import fsync_file, read_json, sha256_of
+from robotrace.deliver.npz import write_npz
 from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool
 from robotrace.ingest import CONTENT_TYPES
 
-__all__ = ["CLOCK_KEY", "VIDEO_FILE", "EpisodeParts", "seal_episode"]
+__all__ = ["VIDEO_FILE", "EpisodeParts", "seal_episode"]
 
-CLOCK_KEY = "_t_ns"
 VIDEO_FILE = "video.mp4"
 
-_STAMP = "<i8"
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    path: Path
-    offset: int
-    nbytes: int
-    count: int
-
-
-@dataclass
-class _Stream:
-    artifact: str
-    time: str
-    descr: str
-    shape: tuple[int, ...]
-    chunks: list[_Chunk] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return sum(chunk.count for chunk in self.chunks)
-
-    def read(self) -> Iterator[bytes]:
-        for chunk in self.chunks:
-            with chunk.path.open("rb", buffering=0) as file:
-                file.seek(chunk.offset)
-                yield file.read(chunk.nbytes)
+_VIDEO_CUT = "video.json"
+"""Beside the video, where its encoder had to cut it by itself: ``{"offset_ns"}``, the time that is 0 in it."""
 
 
 class EpisodeParts:
@@ -76,23 +43,9 @@ class EpisodeParts:
         elif record.kind == STEPS:
             self._blocks.setdefault(record.sequence, record)
 
-    def streams(self) -> dict[str, _Stream]:
-        """The columns over all blocks up to the first missing one.
-
-        Rows after a gap have lost their place on the clock: the stamps before them would be missing too, and
-        everything later would be shifted.
-        """
-        streams: dict[str, _Stream] = {}
-        for sequence in range(len(self._blocks)):
-            record = self._blocks.get(sequence)
-            if record is None:
-                break
-            offset = record.offset
-            for key, artifact, time, descr, shape, count, nbytes in record.content:
-                stream = streams.setdefault(key, _Stream(artifact, time, descr, tuple(shape)))
-                stream.chunks.append(_Chunk(record.path, offset, nbytes, count))
-                offset += nbytes
-        return streams
+    def columns(self) -> Columns:
+        """What was recorded, up to the first block that is missing."""
+        return collect_columns(self._blocks)
 
 
 def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: bool = False) -> SealedEpisode | None:
@@ -109,13 +62,17 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
         END that says to discard it.
     """
     start = parts.start
-    streams = parts.streams()
-    clock = streams.get(CLOCK_KEY)
-    if start is None or clock is None or (parts.end or {}).get("discard"):
+    columns = parts.columns()
+    if start is None or CLOCK_KEY not in columns or (parts.end or {}).get("discard"):
         return None
     folder.mkdir(mode=0o700, exist_ok=True)
-    stamps = b"".join(clock.read())
-    files = _write_arrays(folder, streams, stamps)
+    last_ns = last_stamp(columns)
+    cut = _cut(folder, parts, columns, last_ns)
+    files: dict[Any, Path] = {}
+    for kind, arrays in members(columns, cut).items():
+        if arrays:
+            files[kind] = folder / f"{kind}.npz"
+            write_npz(files[kind], arrays)
     video = folder / VIDEO_FILE
     if video.is_file() and video.stat().st_size > 0:
         files["video"] = video
@@ -134,7 +91,10 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
                 "content_type": CONTENT_TYPES[kind],
             }
         )
-    finalize = dict(parts.end["finalize"]) if parts.end else _finalize_salvaged(stamps)
+    finalize = dict(parts.end["finalize"]) if parts.end else _finalize_salvaged(last_ns - cut.t_ns)
+    if cut.t_ns:
+        kept = {"kept_s": (last_ns - cut.t_ns) / 1e9, "dropped_steps": cut.row}
+        finalize["metadata"] = {**finalize.get("metadata", {}), "last_seconds": kept}
     if salvaged:
         finalize["metadata"] = {**finalize.get("metadata", {}), "salvaged": True}
     finalize["bytes_total"] = sum(artifact["size"] for artifact in artifacts)
@@ -149,27 +109,22 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
     return spool.seal(folder, manifest, lane=lane, unix_ms=int(start["unix_ms"]))
 
 
-def _write_arrays(folder: Path, streams: dict[str, _Stream], stamps: bytes) -> dict[Any, Path]:
-    members: dict[str, list[Member]] = {"sensors": [], "actions": []}
-    for key, stream in streams.items():
-        if key == CLOCK_KEY:
-            continue
-        rows = stream.count
-        first = 8 if stream.time == "after" else 0
-        times = stamps[first : first + 8 * rows]
-        arrays = members[stream.artifact]
-        arrays.append(Member(key, stream.descr, (rows, *stream.shape), stream.read()))
-        arrays.append(Member(f"{key.rpartition('/')[0]}/{CLOCK_KEY}", _STAMP, (len(times) // 8,), [times]))
-    files = {}
-    for kind, arrays in members.items():
-        if arrays:
-            files[kind] = folder / f"{kind}.npz"
-            write_npz(files[kind], arrays)
-    return files
+def _cut(folder: Path, parts: EpisodeParts, columns: Columns, last_ns: int) -> Cut:
+    """Where the episode begins: as its end says, else where its video does, else where its window does."""
+    by_encoder = read_json(folder / _VIDEO_CUT)
+    (folder / _VIDEO_CUT).unlink(missing_ok=True)
+    window_ns = (parts.start or {}).get("window_ns")
+    if parts.end is not None:
+        t_ns = parts.end.get("cut_ns", 0)
+    elif by_encoder is not None:
+        t_ns = by_encoder["offset_ns"]
+    else:
+        t_ns = 0 if window_ns is None else last_ns - window_ns
+    return Cut(first_row(columns, t_ns), t_ns) if t_ns > 0 else Cut()
 
 
-def _finalize_salvaged(stamps: bytes) -> dict[str, Any]:
-    duration_s = int.from_bytes(stamps[-8:], "little", signed=True) / 1e9
+def _finalize_salvaged(duration_ns: int) -> dict[str, Any]:
+    duration_s = duration_ns / 1e9
     return {
         "status": "failed",
         "duration_s": duration_s,

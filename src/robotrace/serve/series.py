@@ -29,6 +29,8 @@ __all__ = ["SeriesError", "decimate", "read_series"]
 
 _VALUE = "/value"
 _TIME = "/_t_ns"
+_OFFSETS = "/_offsets"
+_BESIDE = (_TIME, "/_rows", "/_structure")
 _MAX_COLUMNS = 64  # more are an image, not a chart
 _DECIMATE_ABOVE = 50_000  # rows a browser draws without a pause
 _CLOCK = "wall_clock"
@@ -69,7 +71,7 @@ def read_series(
             continue
         with NpzFile(path) as npz:
             for key in npz.members:
-                if not key.endswith(_TIME):
+                if not _is_beside(key):
                     for header in _add_stream(npz, key, artifact, window, payload):
                         (skipped if "reason" in header else streams).append(header)
     text = json.dumps({"streams": streams, "skipped": skipped}, ensure_ascii=False).encode("utf-8", "replace")
@@ -117,13 +119,19 @@ def _extremes(times: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray
     return times[:, [0, size - 1]].reshape(-1), picked
 
 
+def _is_beside(key: str) -> bool:
+    """Whether an array only says something of another: when its rows were, which they are, where they begin."""
+    return key.endswith(_BESIDE) or ("/" + key.rpartition("/")[2]).startswith(_OFFSETS)
+
+
 def _add_stream(npz: NpzFile, key: str, artifact: str, window: _Window, payload: bytearray) -> Iterator[dict[str, Any]]:
     """Append a stream to the payload; yields its header, or the reason why it is left out."""
     member = npz.members[key]
     stream = key.rpartition("/")[0]
     name = stream if key.endswith(_VALUE) else key
     clock = npz.members.get(stream + _TIME)
-    reason = _reason(name, member, clock)
+    ragged = stream + _OFFSETS in npz.members
+    reason = "rows of different lengths" if ragged else _reason(name, member, clock)
     if reason is not None or clock is None:
         yield _skipped(name, artifact, member.dtype.name, member.shape[1:], member.rows, reason or "")
         return

@@ -8,6 +8,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def test_there_are_n_plus_1_frames_in_order_at_their_times_and_red_is_red() -> N
     np.testing.assert_allclose(times, np.arange(71) * 0.05, atol=1e-6)
     for frame in frames:
         assert np.abs(frame[60, 100].astype(int) - (255, 0, 0)).max() <= 6
-    assert episode.metadata["video"] == {"frames_submitted": 71, "frames": 71}
+    video = episode.metadata["video"]
+    assert (video["frames_submitted"], video["frames"]) == (71, 71)
     assert episode.create["fps"] == 20.0
 
 
@@ -82,7 +84,7 @@ def test_the_four_things_that_make_it_reproducible_are_filled_in(
 ) -> None:
     from robotrace.context import git
 
-    monkeypatch.setattr("robotrace.capture.recorder.find_git_sha", lambda: git.read_git_sha(tmp_path))
+    monkeypatch.setattr("robotrace.capture.decisions.find_git_sha", lambda: git.read_git_sha(tmp_path))
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("a" * 40)
     env = recorder(gym.make("CartPole-v1"), policy_version="pd-v2")
@@ -390,19 +392,34 @@ def test_a_renderer_that_breaks_costs_the_video_and_one_warning(
     assert "no GL context" in caplog.text
 
 
-class BrokenObservation(LoggingEnv):
-    """The reward is no number from step 3 on: our sum fails, the user's loop may not."""
+class TextReward(LoggingEnv):
+    """The reward is no number from step 3 on."""
 
     def step(self, action: Any) -> Any:
         observation, reward, *rest = super().step(action)
         return observation, reward if self._step < 3 else "much", *rest
 
 
+def test_a_reward_that_is_no_number_is_named_and_costs_nothing_else() -> None:
+    env = recorder(TextReward(length=6))
+    rollout(env)
+    env.flush()
+    (episode,) = sealed()
+    assert "missing in row 2" in episode.metadata["incomplete"]["reward/value"]
+    assert episode.metadata["outcome"]["reward_total"] is None
+    assert len(episode.arrays("sensors")["observation.pose/value"]) == 7
+
+
 def test_a_fault_of_ours_ends_our_recording_not_the_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
-    env = recorder(BrokenObservation(length=6))
+
+    def fails(*_: object) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr("robotrace.capture.recording.Recording._outcome", fails)
+    env = recorder(LoggingEnv(length=6))
     rollout(env)
     rollout(env)
     env.flush()
@@ -473,9 +490,7 @@ def test_bad_input_is_one_clear_line_before_anything_is_opened() -> None:
         RoboTraceRecorder(LoggingEnv(render_mode=None), video=True)
     with pytest.raises(TypeError, match="unknown option 'polcy_version'; did you mean 'policy_version'"):
         RoboTraceRecorder(LoggingEnv(), polcy_version="x")
-    with pytest.raises(TypeError, match="single environments"):
-        RoboTraceRecorder(gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"))
-    with pytest.raises(TypeError, match="single environments"):
+    with pytest.raises(TypeError, match="environments of Gymnasium, and this is str"):
         RoboTraceRecorder("CartPole-v1")
     assert sealed() == []
 
@@ -507,6 +522,36 @@ def test_the_spec_builds_the_wrapped_env_again() -> None:
     assert isinstance(again, RoboTraceRecorder)
     assert again._options.policy_version == "x"
     again.close()
+
+
+def test_t1_live_objects_among_the_options_stay_out_of_the_spec() -> None:
+    live = {"lock": threading.Lock(), "when": np.float32(1.5)}
+    env = recorder(gym.make("CartPole-v1"), metadata=live, failure=lambda end: False, policy_version="x")
+    assert set(env.spec.additional_wrappers[-1].kwargs) == {"policy_version", "video_trigger", "max_per_minute"}
+    json.loads(env.spec.to_json())
+    assert env._options.metadata is live
+
+
+def test_t2_a_spec_is_made_without_us_where_recording_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = recorder(gym.make("CartPole-v1")).spec
+    monkeypatch.setenv("ROBOTRACE_MODE", "disabled")
+    again = gym.make(spec)
+    assert not isinstance(again, RoboTraceRecorder)
+    again.reset()
+    again.step(0)
+
+
+def test_t3_a_copy_that_comes_out_where_recording_is_switched_off_records_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored = pickle.dumps(recorder(gym.make("CartPole-v1")))
+    monkeypatch.setenv("ROBOTRACE_ENABLED", "0")
+    twin = pickle.loads(stored)
+    assert isinstance(twin, RoboTraceRecorder)
+    twin.reset(seed=1)
+    while not any(twin.step(1)[2:4]):
+        pass
+    assert session._current is None
 
 
 def test_attributes_of_the_env_are_still_there_and_missing_ones_are_missing() -> None:
@@ -582,6 +627,35 @@ def test_the_active_trace_is_attached() -> None:
         pass
     env.flush()
     assert sealed()[0].create["otel"]["trace_id"] == f"{0xABC:032x}"
+
+
+def test_each_episode_has_a_span_of_its_own_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = pytest.importorskip("opentelemetry.trace")
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    exporting = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    provider = sdk.TracerProvider()
+    provider.add_span_processor(exporting.SimpleSpanProcessor(memory))
+    monkeypatch.setattr(trace, "get_tracer", lambda *names, **more: provider.get_tracer(*names))
+    env = recorder(LoggingEnv(length=3, ends="truncated"), otel_spans=True, policy_version="p")
+    rollout(env)
+    with pytest.raises(RuntimeError):
+        rollout(recorder(LoggingEnv(raises_at=1), otel_spans=True))
+    env.reset()
+    env.close()  # discarded: there is no episode the span could lead to
+    env.flush()
+    first, second = memory.get_finished_spans()
+    ids = {episode.metadata["client_episode_id"]: episode for episode in sealed()}
+    episode = ids[first.attributes["robotrace.episode.id"]]
+    assert first.name == "robotrace.episode"
+    assert first.attributes["robotrace.episode.length"] == 3
+    assert first.attributes["robotrace.episode.outcome"] == "failure"  # is_success is false at step 3
+    assert first.attributes["robotrace.policy.version"] == "p"
+    assert episode.create["otel"]["span_id"] == f"{first.context.span_id:016x}"
+    assert first.end_time > first.start_time
+    assert second.status.status_code is trace.StatusCode.ERROR
+    assert second.events[0].attributes["exception.type"] == "RuntimeError"
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 def test_importing_and_wrapping_starts_no_thread_and_opens_nothing(tmp_path: Path) -> None:

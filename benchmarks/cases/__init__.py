@@ -1,0 +1,1 @@
+"""The measurements. Each module has ``measure(contestant, **size)``; see ``plan.py``."""

@@ -1,0 +1,305 @@
+"""All cases, row by row of the targets of the design, and the environments they run in."""
+
+from __future__ import annotations
+
+from plan import BARE, Case, Contestant, Environment, Target
+
+__all__ = ["CASES", "ENVIRONMENTS"]
+
+ENVIRONMENTS = (
+    Environment("own"),
+    Environment(
+        "learning",
+        (
+            ("torch==2.13.0",),
+            ("stable-baselines3", "minari[hdf5,create]", "gymnasium[classic-control,mujoco]", "moviepy"),
+            ("av", "httpx", "click"),
+        ),
+    ),
+    Environment(
+        "robotrace-dev",
+        (("robotrace-dev==0.3.0", "gymnasium[classic-control,mujoco]", "opencv-python-headless", "av"),),
+        with_ours=False,
+    ),
+    Environment("rerun", (("rerun-sdk", "gymnasium[classic-control,mujoco]"),), with_ours=False),
+    Environment("lerobot", (("lerobot", "gymnasium[classic-control]"),), with_ours=False),
+)
+
+
+def _bare(*environments: str) -> tuple[Contestant, ...]:
+    return tuple(Contestant(BARE, "bare loop", environment) for environment in environments)
+
+
+_STEP_CONTESTANTS = (
+    *_bare("own", "learning", "robotrace-dev", "rerun"),
+    Contestant("noop", "gymnasium.Wrapper that does nothing"),
+    Contestant("unsampled", "RoboTrace, episode not sampled"),
+    Contestant("ours", "RoboTrace, all columns"),
+    Contestant("attached", "RoboTrace, attach()"),
+    Contestant("infos", "RoboTrace, all columns and infos"),
+    Contestant("statistics", "RecordEpisodeStatistics (keeps no arrays)"),
+    Contestant("monitor", "SB3 Monitor (keeps no arrays)", "learning"),
+    Contestant("minari", "Minari DataCollector", "learning", share=0.1),
+    Contestant("robotrace-dev", "robotrace-dev 0.3.0", "robotrace-dev", share=0.2),
+    Contestant("rerun", "rerun rr.log", "rerun", share=0.1),
+)
+_STEP_TARGETS = (
+    Target("recorder, nothing sampled", "unsampled", "wall_us.over_bare", 0.1),
+    Target("sensors, flat Box, all columns", "ours", "wall_us.over_bare", 0.7),
+    Target("sensors, flat Box, with infos", "infos", "wall_us.over_bare", 1.0),
+)
+
+
+def _steps(env_id: str, steps: int, rounds: int) -> Case:
+    return Case(
+        name=f"steps-{env_id.partition('-')[0].lower()}",
+        title=f"A step of {env_id}, µs over the bare loop",
+        module="steps",
+        figure="wall_us.over_bare",
+        contestants=_STEP_CONTESTANTS,
+        size={"env_id": env_id, "steps": steps},
+        quick={"env_id": env_id, "steps": 4000},
+        rounds=rounds,
+        targets=_STEP_TARGETS,
+        counts=True,
+        beside=("thread_us.over_bare", "total_us.over_bare", "cpu_us.over_bare"),
+        notes=("robotrace-dev runs the loop itself: its figure has the writing of the files in it",),
+    )
+
+
+def _dict(leaves: int) -> Case:
+    return Case(
+        name=f"dict-{leaves}",
+        title=f"A step with a Dict observation of {leaves} small leaves, µs over the bare loop",
+        module="steps",
+        figure="wall_us.over_bare",
+        contestants=(
+            *_bare("own", "learning"),
+            Contestant("ours", "RoboTrace, all columns"),
+            Contestant("minari", "Minari DataCollector", "learning", share=0.05),
+        ),
+        size={"env_id": f"dict:{leaves}", "steps": 8192},
+        quick={"env_id": f"dict:{leaves}", "steps": 4000},
+        rounds=40,
+        beside=("thread_us.over_bare", "total_us.over_bare", "cpu_us.over_bare"),
+        targets=(
+            Target(f"Dict observation of {leaves} leaves", "ours", "wall_us.over_bare", round(0.3 + 0.1 * leaves, 3)),
+        ),
+        counts=True,
+    )
+
+
+def _vector(kind: str, envs: int, limit_us: float | None) -> Case:
+    names = {"sync": "SyncVectorEnv", "async": "AsyncVectorEnv", "subproc": "SubprocVecEnv"}
+    environment = "learning" if kind == "subproc" else "own"
+    targets = (
+        (Target(f"vector, per vector step of {envs}", "ours", "wall_us.over_bare", limit_us),)
+        if limit_us is not None
+        else (Target(f"{names[kind]}, speed against bare", "ours", "steps_per_s.ratio", 0.97, "at least"),)
+    )
+    return Case(
+        name=f"vector-{kind}-{envs}",
+        title=f"A vector step of {names[kind]}, {envs} CartPoles, "
+        + ("µs over the bare loop" if limit_us is not None else "steps a second against the bare loop"),
+        module="vectors",
+        figure="wall_us.over_bare" if limit_us is not None else "steps_per_s.ratio",
+        contestants=(
+            *_bare(environment),
+            Contestant("ours", "RoboTrace, all environments", environment),
+            Contestant("defaults", "RoboTrace, nothing set", environment),
+        ),
+        size={"kind": kind, "envs": envs, "steps": 2000},
+        quick={"kind": kind, "envs": envs, "steps": 200},
+        rounds=15,
+        targets=targets,
+        beside=("thread_us.over_bare", "cpu_us.over_bare"),
+    )
+
+
+_FRAME = Case(
+    name="frame",
+    title="Training thread, µs a frame of 480×640 (median)",
+    module="pictures",
+    figure="p50_us",
+    contestants=(*_bare("own"), Contestant("ours", "RoboTrace, video")),
+    size={"what": "frame", "steps": 1500},
+    quick={"what": "frame", "steps": 100},
+    rounds=5,
+    targets=(
+        Target("video, training thread, 480×640, median µs a frame", "ours", "p50_us", 50.0),
+        Target("video, training thread, 480×640, p99 µs a frame", "ours", "p99_us", 200.0),
+        Target("frames in the file = frames submitted", "ours", "frames_lost", 0.0),
+    ),
+    beside=("p99_us", "waited_ms", "frames_lost"),
+    notes=("a world that takes 4 ms a step, so that a second core can encode meanwhile",),
+    fresh=True,
+)
+_VIDEO = Case(
+    name="video",
+    title="1,000 steps of CartPole with video, loop and finish, times the bare loop that renders",
+    module="video",
+    figure="total_s.ratio",
+    contestants=(
+        *_bare("own", "learning", "robotrace-dev", "lerobot"),
+        Contestant("ours", "RoboTrace"),
+        Contestant("recordvideo", "RecordVideo", "learning"),
+        Contestant("vecvideo", "SB3 VecVideoRecorder", "learning"),
+        Contestant("robotrace-dev", "robotrace-dev 0.3.0", "robotrace-dev"),
+        Contestant("lerobot", "LeRobotDataset, its defaults", "lerobot"),
+    ),
+    size={"steps": 1000},
+    quick={"steps": 100},
+    rounds=7,
+    beside=("loop_s.ratio", "cpu_s.ratio"),
+    targets=(Target("1,000-step CartPole with video, loop + finish", "ours", "total_s.ratio", 1.15),),
+)
+_END = Case(
+    name="end",
+    title="An episode's end: the last of 500 steps over an ordinary one, ms; and ms until the episode is sealed",
+    module="pictures",
+    figure="end_ms",
+    contestants=(
+        *_bare("own"),
+        Contestant("ours", "RoboTrace, sensors"),
+        Contestant("ours-video", "RoboTrace, video"),
+    ),
+    size={"what": "end", "steps": 500, "episodes": 20},
+    quick={"what": "end", "steps": 60, "episodes": 3},
+    rounds=3,
+    beside=("end_max_ms", "reset_ms", "ready_ms"),
+    targets=tuple(
+        Target(text, contestant, figure, limit)
+        for contestant, kind in (("ours", "sensors"), ("ours-video", "video"))
+        for text, figure, limit in (
+            (f"episode end seen by the loop, {kind}, ms", "end_ms", 1.0),
+            (f"file ready after the end, {kind}, ms", "ready_ms", 100.0),
+        )
+    ),
+    fresh=True,
+)
+
+
+def _memory(name: str, title: str, what: str, steps: int, rounds: int, peers: bool = False) -> Case:
+    growth = Target(f"trainer's memory growth, {title}, MB", "ours", "growth_mb", 16.0)
+    worker = Target("encoder's process, 480×640, MB", "ours", "worker_mb", 45.0)
+    others = (
+        *_bare("learning", "robotrace-dev"),
+        Contestant("recordvideo", "RecordVideo", "learning"),
+        Contestant("vecvideo", "SB3 VecVideoRecorder", "learning"),
+        Contestant("robotrace-dev", "robotrace-dev 0.3.0", "robotrace-dev"),
+    )
+    return Case(
+        name=name,
+        title=f"Growth of the trainer's memory, {title}, MB",
+        module="memory",
+        figure="growth_mb",
+        contestants=(*_bare("own"), Contestant("ours", "RoboTrace"), *(others if peers else ())),
+        size={"what": what, "steps": steps},
+        quick={"what": what, "steps": 200 if what == "frames" else 10_000},
+        rounds=rounds,
+        quick_rounds=1,
+        beside=("worker_mb", "worker_rss_mb") if what == "frames" else (),
+        targets=(growth, worker) if what == "frames" else (growth,),
+        notes=("worker_mb is PSS and worker_rss_mb RSS, both without the frame ring, which counts as growth",)
+        if what == "frames"
+        else (),
+        fresh=True,
+    )
+
+
+_LOSSES = Case(
+    name="losses",
+    title="1,001 numbered frames: how many the video shows at a wrong place or not at all",
+    module="losses",
+    figure="shown_wrongly",
+    contestants=(
+        Contestant("ours", "RoboTrace"),
+        Contestant("recordvideo", "RecordVideo", "learning"),
+        Contestant("vecvideo", "SB3 VecVideoRecorder", "learning"),
+        Contestant("robotrace-dev", "robotrace-dev 0.3.0", "robotrace-dev"),
+    ),
+    size={"what": "whole", "steps": 1000},
+    quick={"what": "whole", "steps": 100},
+    rounds=1,
+    quick_rounds=1,
+    beside=("frames_missing", "frames_in_file"),
+    targets=(
+        Target("frames in the file = frames submitted", "ours", "frames_missing", 0.0),
+        Target("frames in the file in order", "ours", "shown_wrongly", 0.0),
+    ),
+    fresh=True,
+)
+_KILLED = Case(
+    name="killed",
+    title="SIGKILL of the trainer while it makes a step every 2 ms: seconds of sensors lost",
+    module="losses",
+    figure="seconds_lost",
+    contestants=(Contestant("ours", "RoboTrace"),),
+    size={"what": "killed", "steps": 1500},
+    quick={"what": "killed", "steps": 800},
+    rounds=5,
+    quick_rounds=1,
+    beside=("steps_lost", "frames_missing", "frames_in_file"),
+    targets=(
+        Target("SIGKILL of the trainer, frames lost", "ours", "frames_missing", 0.0),
+        # A block is a second here, and is closed by the first step after it.
+        Target("SIGKILL of the trainer, at most one block of sensors lost, s", "ours", "seconds_lost", 1.1),
+    ),
+    fresh=True,
+)
+_PPO = Case(
+    name="ppo",
+    title="PPO on 8 CartPoles, 20,480 steps, times the bare training",
+    module="ppo",
+    figure="total_s.ratio",
+    contestants=(
+        Contestant(BARE, "bare training", "learning"),
+        Contestant("ours-defaults", "RoboTrace, nothing set", "learning"),
+        Contestant("ours-sensors", "RoboTrace, sensors of every episode", "learning"),
+        Contestant("minari", "Minari DataCollector", "learning"),
+        Contestant("ours-cubic", "RoboTrace, and cubic video of one environment", "learning"),
+        Contestant("recordvideo-cubic", "RecordVideo, cubic, one environment", "learning"),
+        Contestant(
+            "vecvideo-cubic", "SB3 VecVideoRecorder, 200 steps at every cube, all environments", "learning", rounds=1
+        ),
+        Contestant("ours-every", "RoboTrace, video of every episode of one environment", "learning"),
+        Contestant("recordvideo-every", "RecordVideo, every episode of one environment", "learning", rounds=2),
+        Contestant("ours-deferred", "RoboTrace, deferred video", absent="deferred video is not built yet"),
+    ),
+    size={"steps": 20_480},
+    quick={"steps": 2048},
+    rounds=5,
+    quick_rounds=1,
+    beside=("loop_s.ratio", "cpu_s.ratio"),
+    targets=(
+        Target("PPO, 8 envs: sensors", "ours-sensors", "total_s.ratio", 1.03),
+        Target("PPO, 8 envs: cubic video", "ours-cubic", "total_s.ratio", 1.12),
+        Target("PPO, 8 envs: deferred video", "ours-deferred", "total_s.ratio", 1.03),
+        Target("PPO, 8 envs: final weights, sensors", "ours-sensors", "weights", None, "same"),
+        Target("PPO, 8 envs: final weights, cubic video", "ours-cubic", "weights", None, "same"),
+    ),
+)
+
+CASES = (
+    _steps("CartPole-v1", 8192, 60),
+    _steps("HalfCheetah-v5", 4096, 40),
+    _steps("Ant-v5", 1250, 40),
+    _dict(1),
+    _dict(4),
+    _dict(16),
+    _vector("sync", 8, 5.0),
+    _vector("sync", 64, 10.0),
+    _vector("async", 8, None),
+    _vector("subproc", 8, None),
+    _FRAME,
+    _VIDEO,
+    _END,
+    _LOSSES,
+    _KILLED,
+    _memory("memory-1000", "1,000 frames", "frames", 1000, 3, peers=True),
+    _memory("memory-5000", "5,000 frames", "frames", 5000, 2),
+    _memory("memory-50000", "50,000 frames", "frames", 50_000, 1),
+    _memory("memory-steps", "a million steps in one episode", "steps", 1_000_000, 1),
+    _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
+    _PPO,
+)

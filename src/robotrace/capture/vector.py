@@ -1,0 +1,564 @@
+"""The recorder of a vector environment: one recorder on what comes for all environments, episodes cut from done flags.
+
+Nothing is asked of environments in other processes. Those in this process are looked at around their own resets only:
+the state of their generator before it, and, where the vector resets an environment within the step, its last picture
+and the simulator's last time.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotrace import faults
+from robotrace.capture.batches import (
+    MISSING,
+    alike,
+    as_flags,
+    final_info,
+    final_observation,
+    info_of,
+    on_host,
+    row_of,
+    same_rows,
+)
+from robotrace.capture.decisions import Decisions, Verdict, broken, ended, interrupted, raised, unfinished
+from robotrace.capture.members import Member, members_of
+from robotrace.capture.options import EpisodeEnd, Options
+from robotrace.capture.process import RecordingProcess
+from robotrace.capture.recorder import is_inner, register, resetting
+from robotrace.capture.recording import Recording
+from robotrace.capture.segmentation import Autoreset, Changes, Segmentation, reset_mask, vector_autoreset
+from robotrace.capture.slabs import Slabs, fits_slabs
+
+__all__ = ["VectorRecorder"]
+
+_log = logging.getLogger("robotrace")
+
+_MANY_TENSORS = 16
+"""Beyond so many environments in tensors of a simulator (4,096 on a GPU), the first one is recorded unless asked."""
+_MAX_FAULTS = 3
+_NO_BODY = object()
+_BOOL = np.dtype(np.bool_)
+
+
+def _nothing(_: Any) -> None:
+    """Before the first reset, and after the last."""
+
+
+class VectorRecorder:
+    """Records the episodes of the environments of one vector; called as a single environment's recorder is.
+
+    Args:
+        env: The vector environment, or a batched simulator with ``num_envs``; kept weakly.
+        options: The plugin's options.
+        process: Gives this process's recording half; called with the first episode that is recorded.
+        adapter: The plugin's name, for the metadata.
+
+    Attributes:
+        recording: Whether :attr:`before_step` and :attr:`after_step` have to be called: from the first reset on, since
+            episodes begin and end in any step.
+        before_step: To be called with the actions about to be taken. Look it up for each step.
+        after_step: To be called with what ``env.step`` returned.
+        renderer: None: videos are of single environments.
+    """
+
+    before_step: Callable[[Any], None]
+    after_step: Callable[[Any], None]
+
+    def __init__(
+        self,
+        env: Any,
+        options: Options,
+        process: Callable[[], RecordingProcess | None],
+        *,
+        adapter: str,
+    ) -> None:
+        self.recording = False
+        self.renderer = None
+        self.before_step = self.after_step = _nothing
+        self._env = weakref.ref(env)
+        self._options = options
+        self._decisions = Decisions(options, adapter)
+        self._process = process
+        self._pid = os.getpid()
+        self._ending = threading.RLock()
+        self._mode = Autoreset.SAME_STEP
+        self._count = 0
+        self._members: list[Member] = []
+        self._tracked: list[int] = []
+        self._live: dict[int, Member] = {}
+        self._segmentation = Segmentation(0, self._mode)
+        self._slabs: Slabs | None = None
+        self._spaces: tuple[Any, Any] = (None, None)
+        self._ready = False
+        self._mask: list[bool] | None = None
+        self._nested = False
+        self._no_flags = b""
+        self._vector_step = 0
+        self._recent: tuple[Any, Any, Any] = (None, None, None)
+        self._tracked_set: frozenset[int] = frozenset()
+        self._filmed: list[Member] = []
+        self._faults = 0
+        register(self)
+
+    def set(
+        self,
+        *,
+        policy_version: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Change the labels of the episodes to come, as :meth:`EpisodeRecorder.set`."""
+        self._decisions.label(policy_version=policy_version, metadata=metadata, name=name)
+
+    def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
+        """A reset is about to happen, of all environments or of those its options name."""
+        try:
+            if is_inner(self):
+                return
+            resetting(self)
+            self._meet()
+            # A copy: Gymnasium takes the mask out of the caller's dict.
+            self._mask = reset_mask(options, self._count)
+            for member in self._members:
+                if self._mask is None or self._mask[member.index]:
+                    self._end(member, unfinished, before=True)
+                    if not member.is_seen:
+                        member.expect_reset(_seed_of(seed, member), options)
+        except Exception as exc:
+            self._give_up(exc)
+
+    def after_reset(self, result: tuple[Any, Any]) -> None:
+        """What it returned, (observations, infos)."""
+        if is_inner(self):
+            return
+        resetting(None)
+        try:
+            stamp = time.perf_counter_ns()
+            observations = result[0]
+            if not self._ready:
+                self._get_ready(observations)
+            changes = self._segmentation.reset(self._mask)
+            slabs = self._slabs
+            if slabs is not None and slabs.pieces:
+                slabs.skip([member.slot for member in self._live.values()])
+                slabs.observe(observations, stamp)
+            self._begin_all(changes, observations, stamp)
+            self._finish_row(stamp)
+            self.before_step, self.after_step = self._before_step, self._after_step
+            self.recording = self._faults < _MAX_FAULTS
+        except Exception as exc:
+            self._give_up(exc)
+
+    def failed(self, error: BaseException) -> None:
+        """The vector raised: the episode of the environment that did it has failed, where that can be told."""
+        resetting(None)
+        try:
+            guilty = self._guilty(error)
+            for member in list(self._live.values()):
+                blamed = guilty is None or member.index == guilty
+                self._end(member, (lambda: raised(error)) if blamed else unfinished, before=True)
+        except Exception as exc:
+            self._give_up(exc)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The environment is closed; ``error`` is the exception under way, if there is one."""
+        alone = error is None or isinstance(error, GeneratorExit)
+        self._end_all(unfinished if alone or error is None else lambda: raised(error))
+        for member in self._members:
+            member.leave()
+        self._members, self._ready, self.recording = [], False, False
+
+    def interrupt(self, error: BaseException | None) -> None:
+        """The process ends in the middle of the episodes."""
+        self._end_all(lambda: interrupted(error))
+
+    def abandon(self) -> None:
+        """In a forked child: the open episodes are the parent's."""
+        self._live.clear()
+        for member in self._members:
+            member.recording = None
+        if self._slabs is not None:
+            self._slabs.clear()
+        self.recording = False
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def _before_step(self, actions: Any) -> None:
+        if self._nested:
+            resetting(self)
+        if not self._live:
+            return
+        try:
+            if self._slabs is not None:
+                self._slabs.act(actions)
+            else:
+                space = self._spaces[1]
+                for member in list(self._live.values()):
+                    member.before_step(row_of(space, actions, member.index, self._count))
+        except Exception as exc:
+            self._give_up(exc)
+
+    def _after_step(self, result: Any) -> None:
+        try:
+            stamp = time.perf_counter_ns()
+            if self._nested:
+                resetting(None)
+            observations, rewards, terminated, truncated, _ = result
+            self._vector_step += 1
+            self._recent = (*self._recent[1:], result)
+            if type(terminated) is not np.ndarray or terminated.dtype is not _BOOL or terminated.ndim != 1:
+                terminated = as_flags(terminated)
+            if type(truncated) is not np.ndarray or truncated.dtype is not _BOOL or truncated.ndim != 1:
+                truncated = as_flags(truncated)
+            nobody = self._no_flags  # bytes are compared in a twentieth of the time of ndarray.any
+            done = terminated.tobytes() != nobody or truncated.tobytes() != nobody
+            slabs = self._slabs
+            if self._live:
+                if slabs is None:
+                    self._step_each(result, terminated, truncated)
+                else:
+                    slabs.observe(observations, stamp)
+                    if type(rewards) is not np.ndarray or rewards.ndim != 1:
+                        rewards = _flat(rewards, self._count)
+                    slabs.outcome(rewards, terminated, truncated)
+                    if self._filmed:
+                        self._show_all(terminated, truncated, stamp)
+            if done or not self._segmentation.steady:
+                changes = self._segmentation.step((terminated | truncated).tolist())
+                self._end_changed(changes, result, terminated, truncated)
+                self._begin_all(changes, observations, stamp)
+            self._finish_row(stamp)
+        except Exception as exc:
+            self._give_up(exc)
+
+    def _step_each(self, result: Any, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> None:
+        observations, rewards, _, _, infos = result
+        rewards = _flat(rewards, self._count)
+        always = self._options.infos not in (False, "auto")
+        for member in list(self._live.values()):
+            i = member.index
+            one, other = bool(terminated[i]), bool(truncated[i])
+            observation = row_of(self._spaces[0], observations, i, self._count)
+            info: Any = {}
+            if one or other:
+                observation, info = self._last(i, result, observation)
+                member.last = observation
+            elif always:
+                info = info_of(infos, i, self._count)
+            member.after_step((None if observation is MISSING else observation, rewards[i], one, other, info))
+
+    def _last(self, i: int, result: Any, row: Any) -> tuple[Any, dict[str, Any]]:
+        """The last observation and info of an episode that ends in this step."""
+        infos = result[4]
+        if self._mode is not Autoreset.SAME_STEP:
+            return row, info_of(infos, i, self._count)
+        given = final_observation(infos, i, self._count, self._spaces[0])
+        observation = self._members[i].last_observation(given)
+        # A vector stacks observations into the dtype of its space, which need not be theirs.
+        observation = MISSING if observation is MISSING else alike(observation, row)
+        return observation, final_info(infos, i, self._count)
+
+    def _end_changed(
+        self, changes: Changes, result: Any, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]
+    ) -> None:
+        for i in changes.ended:
+            member = self._members[i]
+            length = self._vector_step - member.begun_at
+            if member.recording is not None and self._slabs is not None:
+                row = row_of(self._spaces[0], result[0], i, self._count)
+                member.last, info = self._last(i, result, row)
+                judge = functools.partial(self._verdict, member, bool(terminated[i]), bool(truncated[i]), info)
+                self._end(member, judge, at_step=True)
+            member.longest = max(member.longest, length)
+
+    def _begin_all(self, changes: Changes, observations: Any, stamp: int) -> None:
+        for i in changes.begun:
+            member = self._members[i]
+            member.begun_at = self._vector_step
+            if i in self._tracked_set:
+                self._begin(member, observations, stamp)
+
+    def _finish_row(self, stamp: int) -> None:
+        slabs = self._slabs
+        if slabs is None:
+            return
+        if self._live:
+            slabs.next_row(stamp)
+        elif slabs.row:
+            slabs.clear()
+
+    # --- episodes ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, member: Member, observations: Any, stamp: int) -> None:
+        if not member.was_reset:
+            member.expect_reset(None, None)
+        member.was_reset = False
+        start = self._decisions.start(member.seed, can_render=member.renderer is not None, env_index=member.index)
+        if start is None:
+            return
+        process = self._process()
+        if process is None:
+            return
+        self._pid = os.getpid()
+        facts, clock, before_reset = member.facts(), member.clock(self._options.fps), member.before_reset
+        vector = {"index": member.index, "num_envs": self._count, "autoreset_mode": self._mode.value, **member.vector}
+        create = self._decisions.create
+        recording = Recording(
+            process,
+            clock,
+            lambda uuid: create(start, uuid, facts=facts, clock=clock, before_reset=before_reset, vector=vector),
+            options=self._options,
+            keep_dropped=self._options.keep_partial == "always" and self._options.only == "all",
+            observation_space=self._spaces[0],
+            action_space=self._spaces[1],
+        )
+        row = row_of(self._spaces[0], observations, member.index, self._count)
+        member.first, member.last = _copied(row), None
+        member.start, member.recording = start, recording
+        self._live[member.index] = member
+        try:
+            if self._slabs is not None:
+                recording.open(stamp)
+                self._slabs.observe(observations, stamp)
+                self._slabs.begin(recording, member.slot)
+            else:
+                recording.begin(row)
+                member.before_step, member.after_step = recording.step_calls(
+                    (lambda: self._show(member, None)) if start.video else None,
+                    lambda one, other, info: self._end(member, lambda: self._verdict(member, one, other, info)),
+                    lambda exc: self._fault(member, exc),
+                )
+            if start.video:
+                self._show(member, 0)
+            elif self._options.video is True and member.no_video is not None:
+                recording.video_fault = member.no_video
+        except Exception as exc:
+            self._fault(member, exc)
+
+    def _verdict(self, member: Member, terminated: bool, truncated: bool, info: Mapping[str, Any]) -> Verdict:
+        recording = member.recording
+        assert recording is not None
+        return ended(self._options, EpisodeEnd(recording.steps, recording.reward_total, terminated, truncated, info))
+
+    def _end(
+        self, member: Member, verdict: Callable[[], Verdict], *, before: bool = False, at_step: bool = False
+    ) -> None:
+        """End a member's episode, if it has one.
+
+        Args:
+            member: Which one.
+            verdict: How it came out; asked once all of its steps are handed over.
+            before: The present row is not its own.
+            at_step: The present row is its last step.
+        """
+        # One of the training thread, close() and the exit hook ends an episode; whoever comes second finds none.
+        with self._ending:
+            recording, start = member.recording, member.start
+            if recording is None or start is None or self._live.pop(member.index, None) is None:
+                return
+            if self._slabs is not None:
+                same_step = at_step and self._mode is Autoreset.SAME_STEP
+                piece = self._slabs.end(
+                    member.slot, last=(lambda: member.last) if same_step else None, before=before or not at_step
+                )
+                if piece is not None:
+                    recording.note(incomplete=piece.incomplete, segments=piece.changes)
+            member.clear_terminal()
+            if self._is_phantom(member, recording):
+                self._decisions.drop(start, recording)
+            elif self._pid == os.getpid():
+                self._decisions.finish(start, recording, verdict(), fps=member.clock(self._options.fps).fps)
+            member.recording = member.start = member.first = member.last = None
+            member.before_step = member.after_step = _nothing
+
+    def _is_phantom(self, member: Member, recording: Recording) -> bool:
+        """Whether the environment only repeats the end of the episode before, as LeRobot's ``FreezeAfterEpisodeEnd``.
+
+        One step, from the last observation of a longer episode to that very observation.
+        """
+        if recording.steps != 1 or member.longest <= 1 or member.last is None:
+            return False
+        in_same_step = self._mode is Autoreset.SAME_STEP
+        # In NEXT_STEP the reset's row lies between the two ends.
+        before, now = self._recent[1 if in_same_step else 0], self._recent[2]
+        ends = [None if result is None else self._end_shown(result, member.index) for result in (before, now)]
+        return all(end is not None and end is not MISSING and same_rows(member.first, end) for end in ends)
+
+    def _end_shown(self, result: Any, i: int) -> Any:
+        """The last observation as the vector shows it."""
+        row = row_of(self._spaces[0], result[0], i, self._count)
+        if self._mode is not Autoreset.SAME_STEP:
+            return row
+        given = final_observation(result[4], i, self._count, self._spaces[0])
+        return MISSING if given is MISSING else alike(given, row)
+
+    def _end_all(self, verdict: Callable[[], Verdict]) -> None:
+        for member in list(self._live.values()):
+            try:
+                self._end(member, verdict, before=True)
+            except Exception as exc:
+                self._fault(member, exc)
+
+    # --- pictures ----------------------------------------------------------------------------------------------------
+
+    def _show_all(self, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], stamp: int) -> None:
+        every = self._options.video_every_n_steps
+        for member in self._filmed:
+            if member.start is None or not member.start.video or member.recording is None:
+                continue
+            steps = self._vector_step - member.begun_at
+            if steps % every == 0 or terminated[member.index] or truncated[member.index]:
+                step_ns = member.clock(self._options.fps).step_ns
+                self._show(member, stamp - member.recording.start_ns if step_ns is None else steps * step_ns)
+
+    def _show(self, member: Member, t_ns: int | None) -> None:
+        recording = member.recording
+        if recording is None or recording.video_fault is not None:
+            return
+        try:
+            recording.frame(member.picture(), t_ns=t_ns)
+        except Exception as exc:  # no GL, a broken renderer: the video goes, the episode stays
+            recording.video_fault = f"{type(exc).__name__}: {exc}"
+            faults.report("the video stops", exc)
+
+    # --- the vector itself -------------------------------------------------------------------------------------------
+
+    def _meet(self) -> None:
+        """Before the first reset: which environments there are."""
+        if self._members:
+            return
+        env = self._env()
+        self._members = members_of(env, self._options.video_envs)
+        self._count = len(self._members)
+        self._no_flags = bytes(self._count)
+        self._nested = any(member.is_recorded for member in self._members)
+        if self._options.video is True and self._members and self._members[0].no_video is not None:
+            _log.warning("no video: %s", self._members[0].no_video)
+
+    def _get_ready(self, observations: Any) -> None:
+        """With the first observations: the mode, which environments are recorded, and how."""
+        env = self._env()
+        base = getattr(env, "unwrapped", env)
+        self._mode = vector_autoreset(env)
+        self._segmentation = Segmentation(self._count, self._mode)
+        self._spaces = (
+            getattr(env, "single_observation_space", getattr(base, "single_observation_space", None)),
+            getattr(env, "single_action_space", getattr(base, "single_action_space", None)),
+        )
+        self._tracked = self._choose(observations)
+        self._tracked_set = frozenset(self._tracked)
+        for slot, index in enumerate(self._tracked):
+            self._members[index].slot = slot
+        self._filmed = [member for member in self._members if member.renderer is not None]
+        self._slabs = self._make_slabs(observations)
+        self._ready = True
+
+    def _choose(self, observations: Any) -> list[int]:
+        wanted = self._options.env_indices
+        if wanted != "auto":
+            beyond = [index for index in wanted if not 0 <= int(index) < self._count]
+            if beyond:
+                _log.warning("env_indices names %s, and there are %d environments", beyond, self._count)
+            return sorted({int(index) for index in wanted} - {int(index) for index in beyond})
+        if self._count > _MANY_TENSORS and _has_tensors(observations):
+            return [0]
+        return list(range(self._count))
+
+    def _make_slabs(self, observations: Any) -> Slabs | None:
+        options = self._options
+        simulated = any(member.clock(options.fps).now is not None for member in self._members)
+        if simulated or options.infos not in (False, "auto") or options.last_seconds is not None or not self._tracked:
+            return None
+        space, action_space = self._spaces
+        every = len(self._tracked) == self._count
+        row = row_of(space, _hosted(observations), 0, self._count)
+        if not fits_slabs(row, action_space, space, options.images):
+            return None
+        return Slabs(len(self._tracked), None if every else self._tracked, row, space, action_space)
+
+    def _guilty(self, error: BaseException) -> int | None:
+        """Whose step it was that raised, where that can be seen in the traceback."""
+        traceback = error.__traceback__
+        while traceback is not None:
+            body = traceback.tb_frame.f_locals.get("self", _NO_BODY)
+            for member in self._members:
+                if member.is_body(body):
+                    return member.index
+            traceback = traceback.tb_next
+        return None
+
+    def _fault(self, member: Member, exc: Exception) -> None:
+        try:
+            self._end(member, lambda: broken(exc), before=True)
+        except Exception as second:
+            _log.debug("the broken episode could not be ended either", exc_info=second)
+        faults.report("recording stopped for this episode", exc)
+
+    def _give_up(self, exc: Exception) -> None:
+        """A fault of our own in what belongs to all environments."""
+        self._faults += 1
+        for member in list(self._live.values()):
+            try:
+                self._end(member, lambda: broken(exc), before=True)
+            except Exception as second:
+                _log.debug("the broken episode could not be ended either", exc_info=second)
+        if self._slabs is not None:
+            self._slabs.clear()
+        if self._faults >= _MAX_FAULTS:
+            self.recording = False
+            self.before_step = self.after_step = _nothing
+        faults.report("recording stopped for the episodes of this vector environment", exc)
+
+
+def _seed_of(seed: Any, member: Member) -> int | None:
+    """What Gymnasium's rule gives one environment of a seed for all."""
+    if seed is None or not member.seeds_add_up:
+        return None
+    if isinstance(seed, (Sequence, np.ndarray)):
+        own = seed[member.index]
+        return None if own is None else int(own)
+    return int(seed) + member.index
+
+
+def _flat(values: Any, count: int) -> Any:
+    if getattr(values, "shape", None) == (count, 1):
+        values = values.reshape(-1)
+    return values if type(values) is np.ndarray else on_host(values, None)
+
+
+def _has_tensors(values: Any) -> bool:
+    if isinstance(values, Mapping):
+        return any(map(_has_tensors, values.values()))
+    if isinstance(values, (tuple, list)):
+        return any(map(_has_tensors, values))
+    return not isinstance(values, np.ndarray) and (hasattr(values, "__dlpack__") or hasattr(values, "keys"))
+
+
+def _hosted(values: Any) -> Any:
+    """One row of tensors as arrays, so that their dtypes are known as NumPy's."""
+    if isinstance(values, Mapping) or hasattr(values, "keys"):
+        return {key: _hosted(values[key]) for key in values.keys()}  # noqa: SIM118
+    if isinstance(values, tuple):
+        return tuple(map(_hosted, values))
+    return (
+        values if isinstance(values, (np.ndarray, list, str)) or not hasattr(values, "shape") else on_host(values, None)
+    )
+
+
+def _copied(row: Any) -> Any:
+    if isinstance(row, Mapping):
+        return {key: _copied(value) for key, value in row.items()}
+    if isinstance(row, tuple):
+        return tuple(map(_copied, row))
+    return on_host(row, None).copy() if hasattr(row, "shape") else row

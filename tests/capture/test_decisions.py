@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numpy")
+pytest.importorskip("av")
+
+from robotrace.capture.decisions import (
+    Decisions,
+    Verdict,
+    broken,
+    ended,
+    interrupted,
+    is_wanted,
+    raised,
+    unfinished,
+)
+from robotrace.capture.options import EpisodeEnd, Options
+
+
+class KeptOrNot:
+    """A recording, as far as its owner decides about it."""
+
+    steps = 3
+    reward_total = 1.5
+    duration_s = 0.06
+
+    def __init__(self) -> None:
+        self.kept: bool | None = None
+
+    def end(self, status: str, metadata: Any, **_: Any) -> None:
+        assert self.kept is None
+        self.kept = True
+
+    def discard(self) -> None:
+        assert self.kept is None
+        self.kept = False
+
+
+def end_of(*, terminated: bool = True, truncated: bool = False, **info: Any) -> EpisodeEnd:
+    return EpisodeEnd(3, 1.5, terminated, truncated, info)
+
+
+def kept(options: Options, verdicts: list[Verdict]) -> list[bool]:
+    """Which of the episodes, one after the other, are kept in the end."""
+    decisions = Decisions(options, "test")
+    found = []
+    for verdict in verdicts:
+        start = decisions.start(None, can_render=False)
+        recording = KeptOrNot()
+        if start is not None:
+            decisions.finish(start, recording, verdict, fps=None)  # type: ignore[arg-type]
+        found.append(recording.kept is True)
+    return found
+
+
+FAILED = Verdict("failed", False)
+DONE = Verdict("ready", True)
+UNKNOWN = Verdict("ready", None)
+CRASHED = raised(RuntimeError("x"))
+
+# --- outcomes
+
+
+@pytest.mark.parametrize(
+    ("end", "success", "status"),
+    [
+        (end_of(is_success=True), True, "ready"),
+        (end_of(is_success=False), False, "failed"),
+        (end_of(), None, "ready"),
+        (end_of(terminated=False, truncated=True), None, "ready"),
+        (end_of(terminated=False, truncated=True, is_success=False), False, "failed"),
+    ],
+)
+def test_the_success_key_is_the_outcome_and_without_it_nobody_knows(
+    end: EpisodeEnd, success: bool | None, status: str
+) -> None:
+    verdict = ended(Options(), end)
+    assert (verdict.success, verdict.status) == (success, status)
+    assert ("failure_reason" in verdict.metadata) is (status == "failed")
+
+
+def test_another_key_may_say_it() -> None:
+    assert ended(Options(success_key="goal"), end_of(goal=1)).success is True
+    assert ended(Options(success_key="goal"), end_of(is_success=True)).success is None
+
+
+def test_failure_is_asked_first() -> None:
+    options = Options(failure=lambda end: end.terminated and end.steps < 10)
+    assert ended(options, end_of(is_success=True)).status == "failed"
+    assert ended(options, end_of(terminated=False, truncated=True)).success is None
+
+
+def test_the_last_info_is_kept_unless_infos_are_refused() -> None:
+    assert ended(Options(), end_of(x=1.0, name="a", picture=[1])).metadata["final_info"] == {"x": 1.0, "name": "a"}
+    assert "final_info" not in ended(Options(infos=False), end_of(x=1.0)).metadata
+
+
+def test_an_exception_is_a_failure_with_its_first_and_last_lines() -> None:
+    def deep(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("the gripper is on fire")
+        deep(depth - 1)
+        deep(depth)  # not the same line again: Python folds those
+
+    try:
+        deep(100)
+    except ValueError as exc:
+        verdict = raised(exc)
+    assert (verdict.status, verdict.success) == ("failed", False)
+    assert verdict.metadata["failure_reason"] == "ValueError: the gripper is on fire"
+    exception = verdict.metadata["exception"]
+    assert (exception["type"], exception["message"]) == ("ValueError", "the gripper is on fire")
+    assert exception["traceback"][0].startswith("Traceback")
+    assert exception["traceback"][-1] == "ValueError: the gripper is on fire"
+    assert len(exception["traceback"]) <= 41
+
+
+def test_a_long_traceback_is_cut_in_its_middle() -> None:
+    source = "".join(f"def f{k}(): f{k + 1}()\n" for k in range(60)) + "def f60(): raise ValueError('deep')\n"
+    names: dict[str, Any] = {}
+    exec(compile(source, "long.py", "exec"), names)
+    with pytest.raises(ValueError, match="deep") as caught:
+        names["f0"]()
+    lines = raised(caught.value).metadata["exception"]["traceback"]
+    assert len(lines) == 41
+    assert lines[20] == "…"
+    assert lines[-1] == "ValueError: deep"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_ending_the_program_says_nothing_of_the_policy(error: BaseException) -> None:
+    """T28."""
+    verdict = raised(error)
+    assert (verdict.status, verdict.success, verdict.partial) == ("failed", None, True)
+    assert verdict.metadata["failure_reason"].startswith(type(error).__name__)
+
+
+def test_an_exception_without_a_text_of_its_own_is_still_told() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise TypeError("no text")
+
+    assert raised(Mute()).metadata["failure_reason"].startswith("Mute")
+
+
+# --- which are kept
+
+
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        ("all", [True, True, True, True]),
+        ("failures", [True, False, False, True]),
+        ("successes", [False, True, False, False]),
+    ],
+)
+def test_only_keeps_one_half_and_an_unknown_outcome_is_in_neither(only: Any, wanted: list[bool]) -> None:
+    assert kept(Options(only=only, max_per_minute=None), [FAILED, DONE, UNKNOWN, CRASHED]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("keep", "wanted"),
+    [("failures", [True, True, False]), ("always", [True, True, True]), ("never", [False, False, False])],
+)
+def test_keep_partial_is_about_what_did_not_come_to_its_end(keep: Any, wanted: list[bool]) -> None:
+    verdicts = [CRASHED, interrupted(None), unfinished()]
+    assert [is_wanted(Options(keep_partial=keep), verdict) for verdict in verdicts] == wanted
+
+
+def test_an_unfinished_episode_is_no_failure_whatever_keep_partial_says() -> None:
+    assert not is_wanted(Options(keep_partial="always", only="failures"), unfinished())
+
+
+def test_a_fault_of_ours_is_no_failure_of_the_policy() -> None:
+    assert not is_wanted(Options(only="failures"), broken(ValueError("ours")))
+    assert is_wanted(Options(), broken(ValueError("ours")))
+
+
+# --- limits
+
+
+def test_with_only_the_limits_count_what_is_kept() -> None:
+    options = Options(only="failures", max_episodes=2, max_per_minute=None)
+    assert kept(options, [DONE, FAILED, DONE, FAILED, FAILED]) == [False, True, False, True, False]
+
+
+def test_without_only_the_limits_hold_at_the_start_so_that_the_rest_costs_nothing() -> None:
+    decisions = Decisions(Options(max_episodes=1, max_per_minute=None), "test")
+    assert decisions.start(None, can_render=True) is not None
+    assert decisions.start(None, can_render=True) is None
+
+
+def test_an_episode_that_was_discarded_does_not_count() -> None:
+    options = Options(max_episodes=1, max_per_minute=None)
+    assert kept(options, [unfinished(), DONE, DONE]) == [False, True, False]
+
+
+def test_a_burst_of_failures_is_limited_when_they_end() -> None:
+    options = Options(only="failures", max_per_minute=1e-9)
+    assert sum(kept(options, [DONE, FAILED] * 30)) == 20
+
+
+def test_several_open_at_once_do_not_exceed_max_episodes() -> None:
+    decisions = Decisions(Options(only="failures", max_episodes=1, max_per_minute=None), "test")
+    starts = [decisions.start(None, can_render=False, env_index=index) for index in range(3)]
+    recordings = [KeptOrNot() for _ in starts]
+    for start, recording in zip(starts, recordings, strict=True):
+        assert start is not None
+        decisions.finish(start, recording, FAILED, fps=None)  # type: ignore[arg-type]
+    assert [recording.kept for recording in recordings] == [True, False, False]
+
+
+# --- the start
+
+
+def test_episodes_are_numbered_whether_recorded_or_not() -> None:
+    decisions = Decisions(Options(trigger="every(3)", max_per_minute=None), "test")
+    starts = [decisions.start(7, can_render=False) for _ in range(7)]
+    assert [start.index for start in starts if start is not None] == [0, 3, 6]
+
+
+def test_video_is_decided_only_where_there_is_something_to_render() -> None:
+    asked: list[int] = []
+
+    def trigger(start: Any) -> bool:
+        asked.append(start.episode_index)
+        return True
+
+    decisions = Decisions(Options(video_trigger=trigger, max_per_minute=None), "test")
+    starts = [decisions.start(None, can_render=can_render) for can_render in (False, True)]
+    assert [start.video for start in starts if start is not None] == [False, True]
+    assert asked == [1]
+
+
+def test_a_start_keeps_the_labels_of_its_time() -> None:
+    decisions = Decisions(Options(), "test")
+    decisions.label(policy_version="old", metadata={"stage": 1}, name=None)
+    start = decisions.start(None, can_render=False)
+    decisions.label(policy_version="new", metadata={"task": "lift"}, name="a")
+    later = decisions.start(None, can_render=False)
+    assert start is not None
+    assert later is not None
+    assert start.labels == {"policy_version": "old", "metadata": {"stage": 1}}
+    assert later.labels == {"policy_version": "new", "metadata": {"stage": 1, "task": "lift"}, "name": "a"}

@@ -1,0 +1,284 @@
+"""The recorder of a vector, called as a wrapper calls it: batched simulators, odd batches, ends that are not given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gymnasium")
+import gymnasium as gym
+from recorded import RecordedEpisode, sealed
+from vector_envs import BatchedSim, TensorLike
+
+from robotrace import session
+from robotrace.capture.batches import (
+    MISSING,
+    final_info,
+    final_observation,
+    info_of,
+    on_host,
+    row_of,
+    same_rows,
+)
+from robotrace.errors import ConfigurationError
+from robotrace.plugin import attach, new_vector_recorder, resolve_options
+from robotrace_gymnasium import RoboTraceRecorder
+
+SETTINGS: dict[str, Any] = {"max_per_minute": None, "keep_partial": "always", "video": False}
+
+
+@pytest.fixture(autouse=True)
+def fresh_session() -> Any:
+    session.reset()
+    yield
+    session.reset()
+
+
+def episodes(index: int | None = None) -> list[RecordedEpisode]:
+    assert session.flush()
+    found = [episode for episode in sealed() if index in (None, episode.metadata["vector"]["index"])]
+    return sorted(found, key=lambda episode: (episode.metadata["vector"]["index"], episode.metadata["episode_index"]))
+
+
+class Script(gym.vector.VectorEnv):
+    """A vector env whose results are given to it."""
+
+    metadata: dict[str, Any] = {"render_fps": 10, "autoreset_mode": "SameStep"}  # noqa: RUF012 - Gymnasium's form
+
+    def __init__(self, *results: Any, count: int = 2, space: Any = None, mode: str = "SameStep") -> None:
+        self.num_envs = count
+        self.metadata = {"render_fps": 10, "autoreset_mode": mode}
+        self.single_observation_space = gym.spaces.Box(-9, 9, (1,), np.float32) if space is None else space
+        self.single_action_space = gym.spaces.Discrete(3)
+        self.observation_space = self.action_space = None
+        self.results = list(results)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return self.results.pop(0), {}
+
+    def step(self, actions: Any) -> Any:
+        return self.results.pop(0)
+
+    def close(self, **kwargs: Any) -> None: ...
+
+
+def row(*values: float, dtype: Any = np.float32) -> np.ndarray:
+    return np.array(values, dtype).reshape(-1, 1)
+
+
+def flags(*values: bool) -> np.ndarray:
+    return np.array(values, bool)
+
+
+NO = flags(False, False)
+
+
+def play(env: Script, **options: Any) -> list[RecordedEpisode]:
+    recorder = RoboTraceRecorder(env, **{**SETTINGS, **options})
+    recorder.reset()
+    while env.results:
+        recorder.step(np.array([1, 2]))
+    recorder.close()
+    return episodes()
+
+
+@pytest.mark.parametrize("infos", ["auto", True], ids=["slabs", "one by one"])
+def test_a_last_observation_nobody_gives_is_missing_and_shifts_nothing(infos: Any) -> None:
+    env = Script(
+        row(0, 10),
+        (row(1, 11), np.array([1.0, 2.0]), NO, NO, {}),
+        (row(50, 12), np.array([3.0, 4.0]), flags(True, False), NO, {}),
+        (row(51, 13), np.array([5.0, 6.0]), NO, NO, {}),
+    )
+    first, second, other = play(env, infos=infos)
+    sensors = first.arrays("sensors")
+    assert sensors["observation/value"].ravel().tolist() == [0, 1]
+    assert sensors["reward/value"].tolist() == [1, 3]
+    assert sensors["reward/_t_ns"].tolist() == [100_000_000, 200_000_000]
+    assert len(sensors["wall_clock/value"]) == 3
+    assert "observation/value" in first.metadata["incomplete"]
+    assert second.arrays("sensors")["observation/value"].ravel().tolist() == [50, 51]
+    assert other.arrays("sensors")["observation/value"].ravel().tolist() == [10, 11, 12, 13]
+    assert "incomplete" not in other.metadata
+
+
+@pytest.mark.parametrize("key", ["final_obs", "final_observation", "terminal"])
+def test_t9_the_last_observation_is_the_one_its_mask_says(key: str) -> None:
+    final = np.full(2, None, object)
+    final[0], final[1] = np.array([7.0]), np.array([99.0])  # float64, where the batch is float32
+    infos = {key: final, f"_{key}": flags(True, False), "final_info": {"is_success": flags(True, True)}}
+    infos["_final_info"] = flags(True, False)
+    env = Script(row(0, 10), (row(1, 11), np.ones(2), flags(True, True), NO, infos))
+    ended, _, missing, _ = play(env)
+    sensors = ended.arrays("sensors")
+    assert sensors["observation/value"].ravel().tolist() == [0, 7]
+    assert sensors["observation/value"].dtype == np.float32
+    assert ended.metadata["outcome"]["success"] is True
+    assert missing.arrays("sensors")["observation/value"].ravel().tolist() == [10]
+    assert missing.metadata["outcome"]["success"] is None
+
+
+@pytest.mark.parametrize("infos", ["auto", True], ids=["slabs", "one by one"])
+def test_a_change_of_dtype_goes_on_as_another_segment(infos: Any) -> None:
+    steps = [(row(i, 10 + i), np.ones(2), NO, NO, {}) for i in range(1, 12)]
+    steps += [(row(i, 10 + i, dtype=np.float64), np.ones(2), NO, NO, {}) for i in range(12, 15)]
+    first, _ = play(Script(row(0, 10), *steps), infos=infos)
+    sensors = first.arrays("sensors")
+    assert sensors["observation/value"].ravel().tolist() == list(range(12))
+    assert sensors["observation#1/value"].ravel().tolist() == [12, 13, 14]
+    assert sensors["observation#1/value"].dtype == np.float64
+    assert sensors["observation#1/_t_ns"].tolist() == [1_200_000_000, 1_300_000_000, 1_400_000_000]
+    assert len(sensors["reward/value"]) == len(first.arrays("actions")["action/value"]) == 14
+    assert "observation#1" in first.metadata["segments"]
+
+
+def test_blocks_in_between_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robotrace.capture import slabs
+
+    monkeypatch.setattr(slabs, "_MAX_ROWS", 3)
+    monkeypatch.setattr(slabs, "_MIN_ROWS", 2)
+    count = 23
+    steps = [(row(i, 100 + i), np.array([i, 2.0 * i]), NO, NO, {}) for i in range(1, count)]
+    final = np.full(2, None, object)
+    final[0] = np.array([count], np.float32)
+    info = {"final_obs": final, "_final_obs": flags(True, False)}
+    env = Script(
+        row(0, 100), *steps, (row(-1, 100 + count), np.array([count, 2.0 * count]), flags(True, False), NO, info)
+    )
+    first, after, other = play(env)
+    for episode, observed, reward in ((first, 0, 1), (other, 100, 2)):
+        sensors = episode.arrays("sensors")
+        assert sensors["observation/value"].ravel().tolist() == [observed + i for i in range(count + 1)]
+        assert sensors["reward/value"].tolist() == [reward * i for i in range(1, count + 1)]
+        assert episode.metadata["outcome"]["reward_total"] == reward * count * (count + 1) / 2
+        assert episode.arrays("actions")["action/value"].tolist() == [reward] * count
+    assert after.arrays("sensors")["observation/value"].ravel().tolist() == [-1]
+
+
+def test_what_is_no_batch_ends_the_episodes_and_not_the_loop() -> None:
+    env = Script(
+        row(0, 10),
+        (row(1, 11), np.ones(2), NO, NO, {}),
+        (row(1, 11, 12), np.ones(2), NO, NO, {}),
+        (row(2, 12), np.ones(2), flags(True, True), NO, {}),
+        (row(3, 13), np.ones(2), NO, NO, {}),
+    )
+    with pytest.raises(ValueError, match="no batch of 2"):
+        play(env)
+
+
+@pytest.mark.parametrize("final_key", ["final_obs", "terminal", None])
+@pytest.mark.parametrize("count", [3, 40])
+def test_t21_batched_simulators_rows_leave_the_device_alone(final_key: str | None, count: int) -> None:
+    TensorLike.moved = 0
+    env = RoboTraceRecorder(BatchedSim(count, final_key), **SETTINGS)
+    assert isinstance(env, gym.Env)
+    env.reset(seed=3)
+    for _ in range(9):
+        env.step(np.zeros((count, 1), np.float32))
+    env.close()
+    recorded = {episode.metadata["vector"]["index"] for episode in episodes()}
+    assert recorded == ({0, 1, 2} if count == 3 else {0})
+    first = episodes(0)[0]
+    sensors = first.arrays("sensors")
+    steps = sensors["observation.policy/value"][:, 1].tolist()
+    assert steps == ([0, 1, 2] if final_key is None else [0, 1, 2, 3])
+    assert sensors["observation.policy/value"].dtype == np.float32
+    assert sensors["reward/value"].tolist() == [1, 2, 3]
+    assert ("incomplete" in first.metadata) == (final_key is None)
+    assert first.metadata["clock"] == "step_dt"
+    assert first.metadata["reproduce"]["reproducible"] is False
+    if count == 40:
+        assert TensorLike.moved < 9 * (40 * (4 + 1 + 1) + 3 * 8) + 400  # rewards and flags of all, rows of one
+
+
+def test_t8_maniskills_env_idx_resets_some_and_cuts_only_these() -> None:
+    env = attach(BatchedSim(3), **SETTINGS)
+    env.reset()
+    env.step(np.zeros((3, 1), np.float32))
+    env.reset(options={"env_idx": np.array([1])})
+    env.step(np.zeros((3, 1), np.float32))
+    env.close()
+    assert [len(episode.arrays("sensors")["observation.policy/value"]) for episode in episodes(1)] == [2, 2]
+    (running,) = episodes(0)
+    assert running.arrays("sensors")["observation.policy/value"][:, 1].tolist() == [0, 1, 2]
+    assert running.arrays("sensors")["observation.policy/_t_ns"].tolist() == [0, 20_000_000, 40_000_000]
+
+
+def test_labels_hold_from_the_next_episode_on() -> None:
+    env = RoboTraceRecorder(BatchedSim(1), name="walk", **SETTINGS)
+    env.reset()
+    env.recorder.set(policy_version="v2")
+    for _ in range(3):
+        env.step(np.zeros((1, 1), np.float32))
+    env.close()
+    assert [episode.create.get("policy_version") for episode in episodes()] == [None, "v2"]
+
+
+def test_limits_are_of_all_envs_together_and_numbers_of_each() -> None:
+    env = RoboTraceRecorder(BatchedSim(3), **{**SETTINGS, "max_episodes": 4})
+    env.reset()
+    for _ in range(20):
+        env.step(np.zeros((3, 1), np.float32))
+    env.close()
+    assert [(e.metadata["vector"]["index"], e.metadata["episode_index"]) for e in episodes()] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (2, 0),
+    ]
+    assert episodes(0)[1].create["name"].endswith("BatchedSim env 0 #1")
+
+
+@pytest.mark.parametrize("value", ["0", [-1], [0.5], 3])
+def test_env_indices_that_are_none_are_named(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="env_indices"):
+        resolve_options({"env_indices": value})
+
+
+def test_three_faults_of_our_own_end_the_recording_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robotrace import faults
+
+    told: list[str] = []
+    monkeypatch.setattr(faults, "report", lambda what, exc: told.append(what))
+    env = BatchedSim(2)
+    recorder = new_vector_recorder(env, resolve_options(SETTINGS), adapter="test")
+    recorder.before_reset(None, None)
+    recorder.after_reset(env.reset())
+    for _ in range(5):
+        recorder.before_step(np.zeros((2, 1)))
+        recorder.after_step("not a result")
+    assert len(told) == 3
+    assert not recorder.recording
+    assert all("*" in episode.metadata["incomplete"] for episode in episodes())
+
+
+def test_rows_of_every_batch() -> None:
+    box, text = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Text(4)
+    nest = gym.spaces.Dict({"a": box, "b": gym.spaces.Tuple((text, box))})
+    arrays = np.arange(6.0).reshape(3, 2)
+    batch = {"a": arrays, "b": (("x", "y", "z"), arrays)}
+    found = row_of(nest, batch, 1, 3)
+    assert same_rows(found, {"a": np.array([2.0, 3.0]), "b": ("y", np.array([2.0, 3.0]))})
+    assert row_of(None, ("x", "y", "z"), 2, 3) == "z"
+    assert not same_rows(found, {"a": np.array([2.0, 3.0]), "b": ("z", np.array([2.0, 3.0]))})
+    np.testing.assert_array_equal(on_host([4, 5, 6], [0, 2]), [4, 6])
+
+
+def test_t9_infos_are_ones_own_by_their_masks() -> None:
+    infos = {
+        "count": np.array([3, 0]),
+        "_count": flags(True, False),
+        "all": np.array([1.0, 2.0]),
+        "deep": {"x": np.array([5, 6]), "_x": flags(False, True)},
+        "_deep": flags(False, True),
+        "scalar": 0.5,
+        "odd": np.zeros(3),
+    }
+    assert info_of(infos, 0, 2) == {"count": 3, "all": 1.0, "scalar": 0.5}
+    assert info_of(infos, 1, 2) == {"all": 2.0, "deep": {"x": 6}, "scalar": 0.5}
+    assert info_of([{"a": 1}, {"a": 2}], 1, 2) == {"a": 2}
+    assert final_info({"count": np.array([3, 4])}, 1, 2) == {"count": 4}
+    assert final_observation({}, 0, 2, None) is MISSING
