@@ -138,6 +138,13 @@ def test_without_a_match_there_is_no_distance(distance, baseline, candidate):
     assert distance(baseline, candidate) is None
 
 
+def test_rows_of_different_lengths_and_what_says_how_they_lie_are_not_compared(distance, np):
+    ragged = {"action/value": np.zeros(5), "action/_offsets": np.array([0, 2, 5]), "action/_t_ns": np.arange(2)}
+    assert distance(ragged, [{"action/value": np.zeros(2)}] * 2) is None
+    sparse = {"action/value": np.zeros((2, 3)), "action/_rows": np.array([0, 4])}
+    assert distance(sparse, [{"action/value": np.ones(3), "action/_rows": np.array(7)}] * 2) == pytest.approx(3**0.5)
+
+
 def test_steps_without_a_match_do_not_count(distance):
     assert distance({"action/value": [[0.0]] * 3}, [{}, {"action/value": [4.0]}, {"x": 1}]) == 4.0
 

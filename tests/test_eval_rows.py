@@ -46,6 +46,34 @@ def test_without_rows_there_are_no_observations(sensors):
     assert list(iter_baseline_steps(sensors)) == []
 
 
+RAGGED = {
+    "text/value": np.frombuffer(b"upleft", np.uint8),
+    "text/_offsets": [0, 2, 2, 6],
+    "text/_t_ns": [0, 10, 20],
+    "nested/value": [1, 2, 3, 4],
+    "nested/_offsets": [0, 2, 2, 3],  # rows of items …
+    "nested/_offsets_1": [0, 1, 3, 4],  # … and their items
+    "a/value": [5, 6, 7],
+    "a/_rows": [0, 1, 2],
+}
+
+
+def test_a_row_of_a_ragged_array_is_what_lies_between_two_offsets():
+    rows = [plain(row) for row in materialize_observations(arrays(RAGGED))]
+    assert rows == [
+        {"text/value": [*b"up"], "text/_t_ns": 0, "nested/value": [1, 2, 3], "a/value": 5},
+        {"text/value": [], "text/_t_ns": 10, "nested/value": [], "a/value": 6},
+        {"text/value": [*b"left"], "text/_t_ns": 20, "nested/value": [4], "a/value": 7},
+    ]
+
+
+def test_a_ragged_array_is_aligned_by_the_clock_of_its_rows():
+    sensors = arrays({**RAGGED, "text/_t_ns": [0, 10, 20]})
+    actions = arrays({"action/value": [0, 0], "action/_t_ns": [15, 25]})
+    observed, _ = align(sensors, actions, ["action/value"], np)
+    assert [row["text/value"].tobytes() for row in observed] == [b"", b"left"]
+
+
 def test_a_single_value_has_no_rows_and_is_left_out():
     assert [plain(row) for row in materialize_observations(arrays({"a/value": [1, 2], "fps": 30.0}))] == [
         {"a/value": 1},

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from robotrace.eval_rows import numpy_module
+from robotrace.eval_rows import is_beside, numpy_module
 from robotrace.types import encode
 
 __all__ = [
@@ -99,13 +99,20 @@ def _number(value: Any) -> int | float | None:
 
 
 def metric_arrays(actions: Mapping[str, Any] | None, np: Any) -> dict[str, Any]:
-    """The arrays that a metric compares: real numbers under a key with a ``/`` that is no clock.
+    """The arrays that a metric compares: real numbers under a key with a ``/`` that is no clock, a row a step.
+
+    Rows of different lengths are left out: what one policy put at a place of such a row the other need not have.
 
     Args:
         actions: ``{key: array (N, …)}``.
         np: NumPy.
     """
-    arrays = {key: np.asarray(array) for key, array in (actions or {}).items() if _is_metric_key(key)}
+    actions = actions or {}
+    arrays = {
+        key: np.asarray(array)
+        for key, array in actions.items()
+        if _is_metric_key(key) and not is_beside(key) and f"{key.rpartition('/')[0]}/_offsets" not in actions
+    }
     return {key: array for key, array in arrays.items() if array.ndim and array.dtype.kind in "iuf"}
 
 

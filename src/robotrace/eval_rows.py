@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from robotrace.errors import ConfigurationError
 
-__all__ = ["AlignedRows", "align", "iter_baseline_steps", "materialize_observations", "numpy_module"]
+__all__ = ["AlignedRows", "align", "is_beside", "iter_baseline_steps", "materialize_observations", "numpy_module"]
 
 _CLOCK = "_t_ns"
+_OFFSETS = "_offsets"
+_BESIDE = re.compile(r"(?:.*/)?_(?:offsets(?:_\d+)?|rows)")
+"""Arrays that say how the rows of others lie (docs/recording.md); they are no rows themselves."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,50 @@ def align(
     return AlignedRows(observed, held["sensors"], count, np), AlignedRows(acted, held["actions"], count, np)
 
 
+def is_beside(key: str) -> bool:
+    """Whether an array only says how the rows of another one lie."""
+    return _BESIDE.fullmatch(key) is not None
+
+
+class _RaggedRows:
+    """Rows of different lengths, concatenated: row i is all items between two offsets."""
+
+    def __init__(self, values: Any, offsets: Any) -> None:
+        self._values = values
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return max(0, len(self._offsets) - 1)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._values[int(self._offsets[row]) : int(self._offsets[row + 1])]
+
+
 def _with_rows(arrays: Mapping[str, Any], np: Any) -> dict[str, Any]:
-    found = {key: np.asarray(array) for key, array in arrays.items()}
-    return {key: array for key, array in found.items() if array.ndim}
+    """What has rows: arrays, and ragged ones as their rows; not what only says how those lie."""
+    found = {key: np.asarray(array) for key, array in arrays.items() if not is_beside(key)}
+    kept = {key: array for key, array in found.items() if array.ndim}
+    for key in kept:
+        offsets = _offsets_of(arrays, key, np)
+        if offsets is not None:
+            kept[key] = _RaggedRows(found[key], offsets)
+    return kept
+
+
+def _offsets_of(arrays: Mapping[str, Any], key: str, np: Any) -> Any:
+    """Where the rows of a ragged array begin and end, through all its levels; None for any other array."""
+    leaf, _, field = key.rpartition("/")
+    if field != "value":
+        return None
+    levels = []
+    while (name := f"{leaf}/{_OFFSETS}" + (f"_{len(levels)}" if levels else "")) in arrays:
+        levels.append(np.asarray(arrays[name]))
+    if not levels:
+        return None
+    offsets = levels[0]
+    for inner in levels[1:]:
+        offsets = inner[offsets]
+    return offsets
 
 
 def _timeline(
