@@ -155,8 +155,9 @@ class VectorRecorder:
                 slabs.observe(observations, stamp)
             self._begin_all(changes, observations, stamp)
             self._finish_row(stamp)
-            self.before_step, self.after_step = self._before_step, self._after_step
-            self.recording = self._faults < _MAX_FAULTS
+            if self._faults < _MAX_FAULTS:
+                self.before_step, self.after_step = self._before_step, self._after_step
+                self.recording = True
         except Exception as exc:
             self._give_up(exc)
 
@@ -177,7 +178,8 @@ class VectorRecorder:
         self._end_all(unfinished if alone or error is None else lambda: raised(error))
         for member in self._members:
             member.leave()
-        self._members, self._ready, self.recording = [], False, False
+        self._members, self._ready = [], False
+        self._pass_through()
 
     def interrupt(self, error: BaseException | None) -> None:
         """The process ends in the middle of the episodes."""
@@ -190,7 +192,12 @@ class VectorRecorder:
             member.recording = None
         if self._slabs is not None:
             self._slabs.clear()
+        self._pass_through()
+
+    def _pass_through(self) -> None:
+        """Until the next reset."""
         self.recording = False
+        self.before_step = self.after_step = _nothing
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -516,8 +523,7 @@ class VectorRecorder:
         if self._slabs is not None:
             self._slabs.clear()
         if self._faults >= _MAX_FAULTS:
-            self.recording = False
-            self.before_step = self.after_step = _nothing
+            self._pass_through()
         faults.report("recording stopped for the episodes of this vector environment", exc)
 
 
