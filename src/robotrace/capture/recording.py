@@ -591,7 +591,7 @@ class Recording:
         nbytes = self._bytes + count * (sum(stream.row_bytes for stream in self._streams) + 64)
         self._bytes = self._since = 0
         if rows:
-            file.append(rows, nbytes)
+            file.append(rows, nbytes, self._stamps.last_ns)
 
     def _close(self) -> None:
         for stream in self._streams:

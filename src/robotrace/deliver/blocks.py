@@ -5,7 +5,8 @@ operation on the training thread. A record::
 
     4s magic "RTB1" | u8 kind | 3 pad | 16s episode uuid | u32 sequence | u32 length | u32 crc32(payload) | payload
 
-START and END carry JSON. STEPS carries ``u32 header length``, the header, then the columns' raw bytes (C order, little
+START and END carry JSON. RESUME, before blocks whose predecessors may be deleted, is the header of a STEPS record that
+has not the rows but their number so far, and the bytes of no columns but those that come once. STEPS carries ``u32 header length``, the header, then the columns' raw bytes (C order, little
 endian) one after the other. The header is the JSON object ``{"columns": [[key, artifact, time, descr, shape, first],
 ...]}``, followed (outside of its length) by two int64 a column: its rows and its bytes. So the header of one block is
 mostly that of the next, and is kept once. Older files have a JSON list ``[[key, artifact, time, descr,
@@ -30,6 +31,7 @@ from typing import Any
 
 __all__ = [
     "END",
+    "RESUME",
     "START",
     "STEPS",
     "Block",
@@ -42,7 +44,7 @@ __all__ = [
     "read_records",
 ]
 
-START, STEPS, END = 1, 2, 3
+START, STEPS, END, RESUME = 1, 2, 3, 4
 
 _HEADER = struct.Struct("<4sB3x16sIII")
 _LENGTH = struct.Struct("<I")
@@ -87,7 +89,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The header of a STEPS record.
+    """The header of a STEPS or RESUME record.
 
     Attributes:
         layouts: One a column; the same object for every block that looks like this one.
@@ -100,14 +102,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: its payload's place in a file; of START and END the decoded JSON, of STEPS the :class:`Block`."""
+    """One record: its payload's place in a file; of START and END the decoded JSON, of the others the :class:`Block`."""
 
     kind: int
     uuid: str
     sequence: int
     path: Path
     offset: int
-    """Where the columns' bytes begin (STEPS), or the payload (START, END)."""
+    """Where the columns' bytes begin (STEPS, RESUME), or the payload (START, END)."""
     content: Any
 
 
@@ -117,7 +119,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 
 
 def encode_steps(columns: Sequence[Column]) -> bytes:
-    """The payload of a STEPS record."""
+    """The payload of a STEPS or RESUME record."""
     described = [[c.key, c.artifact, c.time, c.descr, list(c.shape), c.first] for c in columns]
     header = json.dumps({"columns": described}, separators=(",", ":")).encode()
     sizes = struct.pack(f"<{2 * len(columns)}q", *(size for c in columns for size in (c.count, len(c.data))))
@@ -183,7 +185,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def _record(kind: int, uuid: str, sequence: int, path: Path, offset: int, payload: bytes) -> Record:
-    if kind != STEPS:
+    if kind not in (STEPS, RESUME):
         return Record(kind, uuid, sequence, path, offset, json.loads(payload))
     (length,) = _LENGTH.unpack_from(payload)
     begin = _LENGTH.size + length

@@ -10,8 +10,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robotrace.deliver.blocks import END, START, STEPS, Record
-from robotrace.deliver.columns import CLOCK_KEY, Columns, Cut, collect_columns, first_row, last_stamp, members
+from robotrace.deliver.blocks import END, RESUME, START, STEPS, Column, Record
+from robotrace.deliver.columns import (
+    CLOCK_KEY,
+    Columns,
+    Cut,
+    collect_columns,
+    first_row,
+    last_stamp,
+    members,
+    resume_at,
+)
 from robotrace.deliver.files import fsync_file, read_json, sha256_of
 from robotrace.deliver.npz import write_npz
 from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool
@@ -33,6 +42,7 @@ class EpisodeParts:
         self.start: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self._blocks: dict[int, Record] = {}
+        self._resumes: dict[int, Record] = {}
 
     def feed(self, record: Record) -> None:
         """Take a record; a repeated one (same sequence number) changes nothing."""
@@ -42,10 +52,23 @@ class EpisodeParts:
             self.end = record.content
         elif record.kind == STEPS:
             self._blocks.setdefault(record.sequence, record)
+        elif record.kind == RESUME:
+            self._resumes.setdefault(record.sequence, record)
 
     def columns(self) -> Columns:
         """What was recorded, up to the first block that is missing."""
-        return collect_columns(self._blocks)
+        return collect_columns(self._blocks, self._resumes)
+
+    def resume(self) -> tuple[int, list[Column]]:
+        """The sequence number of the next block, and what a RESUME record before it says."""
+        blocks = dict(self._blocks)
+        return max(blocks, default=-1) + 1, resume_at(collect_columns(blocks, self._resumes))
+
+    def release(self, sequence: int) -> None:
+        """Forget the blocks before a RESUME record."""
+        for records in (self._blocks, self._resumes):
+            for number in [number for number in list(records) if number < sequence]:
+                del records[number]
 
 
 def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: bool = False) -> SealedEpisode | None:
@@ -92,7 +115,7 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
             }
         )
     finalize = dict(parts.end["finalize"]) if parts.end else _finalize_salvaged(last_ns - cut.t_ns)
-    if cut.t_ns:
+    if cut.row or cut.t_ns:
         kept = {"kept_s": (last_ns - cut.t_ns) / 1e9, "dropped_steps": cut.row}
         finalize["metadata"] = {**finalize.get("metadata", {}), "last_seconds": kept}
     if salvaged:
@@ -120,7 +143,7 @@ def _cut(folder: Path, parts: EpisodeParts, columns: Columns, last_ns: int) -> C
         t_ns = by_encoder["offset_ns"]
     else:
         t_ns = 0 if window_ns is None else last_ns - window_ns
-    return Cut(first_row(columns, t_ns), t_ns) if t_ns > 0 else Cut()
+    return Cut(first_row(columns, t_ns), t_ns) if t_ns > 0 or columns[CLOCK_KEY].before else Cut()
 
 
 def _finalize_salvaged(duration_ns: int) -> dict[str, Any]:
