@@ -5,13 +5,15 @@ operation on the training thread. A record::
 
     4s magic "RTB1" | u8 kind | 3 pad | 16s episode uuid | u32 sequence | u32 length | u32 crc32(payload) | payload
 
-START and END carry JSON. RESUME, before blocks whose predecessors may be deleted, is the header of a STEPS record that
-has not the rows but their number so far, and the bytes of no columns but those that come once. STEPS carries ``u32 header length``, the header, then the columns' raw bytes (C order, little
+START and END carry JSON. STEPS carries ``u32 header length``, the header, then the columns' raw bytes (C order, little
 endian) one after the other. The header is the JSON object ``{"columns": [[key, artifact, time, descr, shape, first],
 ...]}``, followed (outside of its length) by two int64 a column: its rows and its bytes. So the header of one block is
 mostly that of the next, and is kept once. Older files have a JSON list ``[[key, artifact, time, descr,
 shape, rows, bytes], ...]`` instead, and nothing after it; they are read too. Every block describes itself. ``descr`` is
 NumPy's (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html); NumPy is not needed.
+
+RESUME stands before blocks whose predecessors may be deleted. It is a STEPS record in which the rows of each column so
+far are counted, and left out but for those of columns that come once in an episode.
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: its payload's place in a file; of START and END the decoded JSON, of the others the :class:`Block`."""
+    """One record: its payload's place in a file; of START and END the decoded JSON, of others the :class:`Block`."""
 
     kind: int
     uuid: str
