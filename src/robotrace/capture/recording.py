@@ -551,6 +551,7 @@ class Recording:
                 "unix_ms": self._stamps.epoch_ns // 1_000_000,
                 "create": self._create(self.uuid),
                 **({} if self._window_ns is None else {"window_ns": self._window_ns}),
+                **({} if self._options.keeps_killed else {"discard_killed": True}),
             }
             self._file = EpisodeFile(self._process, start)
             # An env nobody holds any more: without an end its episode would look like one of a killed process.

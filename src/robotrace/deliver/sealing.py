@@ -1,6 +1,7 @@
 """From an episode's records to its sealed folder: used by the writer thread, and by whoever salvages a dead process.
 
-START: ``{uuid, unix_ms, create, window_ns?}``; with ``window_ns`` only so much before the end is kept. END:
+START: ``{uuid, unix_ms, create, window_ns?, discard_killed?}``; with ``window_ns`` only so much before the end is kept,
+with ``discard_killed`` nothing of an episode without an END. END:
 ``{finalize, cut_ns?}``, where ``cut_ns`` is the time from which on it is kept, or ``{discard: true}`` for an episode
 nobody wants. The columns: :mod:`robotrace.deliver.columns`.
 """
@@ -81,12 +82,14 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
         salvaged: Its process died; without an END record it is sealed as failed, marked ``metadata.salvaged``.
 
     Returns:
-        The sealed episode, or None when there is nothing to seal: no START record, not even one observation, or an
-        END that says to discard it.
+        The sealed episode, or None when there is nothing to seal: no START record, not even one observation, or
+        nobody who wants it.
     """
     start = parts.start
     columns = parts.columns()
-    if start is None or CLOCK_KEY not in columns or (parts.end or {}).get("discard"):
+    if start is None or CLOCK_KEY not in columns:
+        return None
+    if start.get("discard_killed", False) if parts.end is None else parts.end.get("discard", False):
         return None
     folder.mkdir(mode=0o700, exist_ok=True)
     last_ns = last_stamp(columns)
