@@ -282,3 +282,28 @@ def test_t9_infos_are_ones_own_by_their_masks() -> None:
     assert info_of([{"a": 1}, {"a": 2}], 1, 2) == {"a": 2}
     assert final_info({"count": np.array([3, 4])}, 1, 2) == {"count": 4}
     assert final_observation({}, 0, 2, None) is MISSING
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_graphs_stay_graphs(mode: str) -> None:
+    from robotrace.capture.rows import read_rows
+
+    space = gym.spaces.Graph(gym.spaces.Box(-1, 1, (2,)), None, seed=1)
+    graphs = [space.sample(num_nodes=2 + i % 3) for i in range(6)]
+    final = np.full(2, None, object)
+    final[0] = graphs[5]
+    ended = flags(True, False)
+    env = Script(
+        (graphs[0], graphs[1]),
+        ((graphs[2], graphs[3]), np.ones(2), NO, NO, {}),
+        ((graphs[5], graphs[4]), np.ones(2), ended, NO, {"final_obs": final, "_final_obs": ended}),
+        space=space,
+        mode=mode,
+    )
+    first = play(env)[0]
+    assert "incomplete" not in first.metadata
+    for row, graph in zip(
+        read_rows(first.arrays("sensors"), "observation"), (graphs[0], graphs[2], graphs[5]), strict=True
+    ):
+        np.testing.assert_array_equal(row.nodes, graph.nodes)
+        assert row.edges is None

@@ -28,6 +28,7 @@ from robotrace.capture.batches import (
     final_observation,
     info_of,
     on_host,
+    rebuilt,
     row_of,
     same_rows,
 )
@@ -273,7 +274,7 @@ class VectorRecorder:
         given = final_observation(infos, i, self._count, self._spaces[0])
         observation = self._members[i].last_observation(given)
         # A vector stacks observations into the dtype of its space, which need not be theirs.
-        observation = MISSING if observation is MISSING else alike(observation, row)
+        observation = MISSING if observation is MISSING else alike(observation, row, self._spaces[0])
         return observation, final_info(infos, i, self._count)
 
     def _end_changed(
@@ -408,7 +409,7 @@ class VectorRecorder:
         if self._mode is not Autoreset.SAME_STEP:
             return row
         given = final_observation(result[4], i, self._count, self._spaces[0])
-        return MISSING if given is MISSING else alike(given, row)
+        return MISSING if given is MISSING else alike(given, row, self._spaces[0])
 
     def _end_all(self, verdict: Callable[[], Verdict]) -> None:
         for member in list(self._live.values()):
@@ -556,7 +557,7 @@ def _hosted(values: Any) -> Any:
     if isinstance(values, Mapping) or hasattr(values, "keys"):
         return {key: _hosted(values[key]) for key in values.keys()}  # noqa: SIM118
     if isinstance(values, tuple):
-        return tuple(map(_hosted, values))
+        return rebuilt(values, map(_hosted, values))
     return (
         values if isinstance(values, (np.ndarray, list, str)) or not hasattr(values, "shape") else on_host(values, None)
     )
@@ -566,5 +567,5 @@ def _copied(row: Any) -> Any:
     if isinstance(row, Mapping):
         return {key: _copied(value) for key, value in row.items()}
     if isinstance(row, tuple):
-        return tuple(map(_copied, row))
+        return rebuilt(row, map(_copied, row))
     return on_host(row, None).copy() if hasattr(row, "shape") else row
