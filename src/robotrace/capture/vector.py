@@ -33,7 +33,7 @@ from robotrace.capture.batches import (
     same_rows,
 )
 from robotrace.capture.decisions import Decisions, Verdict, broken, ended, interrupted, raised, unfinished
-from robotrace.capture.members import Member, members_of
+from robotrace.capture.members import Member, members_of, single_space
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import is_inner, register, resetting
@@ -457,13 +457,9 @@ class VectorRecorder:
     def _get_ready(self, observations: Any) -> None:
         """With the first observations: the mode, which environments are recorded, and how."""
         env = self._env()
-        base = getattr(env, "unwrapped", env)
         self._mode = vector_autoreset(env)
         self._segmentation = Segmentation(self._count, self._mode)
-        self._spaces = (
-            getattr(env, "single_observation_space", getattr(base, "single_observation_space", None)),
-            getattr(env, "single_action_space", getattr(base, "single_action_space", None)),
-        )
+        self._spaces = single_space(env, "observation_space"), single_space(env, "action_space")
         self._tracked = self._choose(observations)
         self._tracked_set = frozenset(self._tracked)
         for slot, index in enumerate(self._tracked):
