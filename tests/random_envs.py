@@ -21,7 +21,7 @@ def random_states(env: Any) -> tuple[Any, ...]:
 
 
 class SamplingEnv(gym.Env):
-    """Returns samples of its space, out of buffers that it uses again; draws from every generator there is.
+    """Returns samples of its space, out of buffers that it uses again, and draws from every generator there is.
 
     The reward is a float or, in some steps, an int or a NumPy number, as envs do it. ``length`` steps end an episode.
     """
@@ -29,11 +29,18 @@ class SamplingEnv(gym.Env):
     metadata = {"render_modes": [], "render_fps": 20}  # noqa: RUF012 - Gymnasium's form
 
     def __init__(
-        self, observation_space: Any, action_space: Any = None, *, length: int = 5, render_mode: str | None = None
+        self,
+        observation_space: Any,
+        action_space: Any = None,
+        *,
+        length: int = 5,
+        reuses: bool = True,
+        render_mode: str | None = None,
     ) -> None:
         self.observation_space = observation_space
         self.action_space = spaces.Discrete(3) if action_space is None else action_space
         self.length = length
+        self.reuses = reuses
         self.render_mode = render_mode
         self._last: Any = None
         self._count = 0
@@ -55,6 +62,8 @@ class SamplingEnv(gym.Env):
         return self._observe(), reward, ends and self.length % 2 == 0, ends and self.length % 2 == 1, info
 
     def _observe(self) -> Any:
+        if not self.reuses:
+            return self.observation_space.sample()
         _spoil(self._last)  # what was returned before is overwritten
         self._last = _reuse(self._last, self.observation_space.sample())
         return self._last

@@ -46,7 +46,8 @@ def environment() -> dict[str, str]:
 def same(ours: Any, theirs: Any) -> bool:
     """Equal to the bit, dtype and shape included; a Python number is what NumPy makes of it."""
     if isinstance(ours, dict) or isinstance(theirs, dict):
-        return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in ours)
+        mappings = isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys()
+        return mappings and all(same(ours[key], theirs[key]) for key in ours)
     if isinstance(ours, str) or isinstance(theirs, str):
         return type(ours) is type(theirs) and ours == theirs
     if isinstance(ours, (tuple, list)) and isinstance(theirs, (tuple, list)):
@@ -54,7 +55,11 @@ def same(ours: Any, theirs: Any) -> bool:
     if ours is None or theirs is None:
         return ours is theirs
     one, other = np.asarray(ours), np.asarray(theirs)
-    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.dtype == object:  # its bytes are addresses
+        return all(same(a, b) for a, b in zip(one.ravel().tolist(), other.ravel().tolist(), strict=True))
+    return one.tobytes() == other.tobytes()
 
 
 def _run(reproduce: dict[str, Any], actions: Path) -> dict[str, Any]:

@@ -58,6 +58,23 @@ def test_sigkill_in_the_middle_leaves_a_failed_episode_with_what_was_handed_over
     assert times[-1] == pytest.approx(22 * 0.05)
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ("only='failures'", ["failed"]),
+        ("only='successes'", ["ready"]),
+        ("keep_partial='never'", ["ready"]),
+        ("keep_partial='failures'", ["ready", "failed"]),
+    ],
+)
+def test_of_a_killed_process_those_episodes_are_kept_that_are_wanted(options: str, kept: list[str]) -> None:
+    body = f"env = make({options}); rollout(env); rollout(env, steps=22)\n"
+    wait = "env.recorder._current._flush(env.recorder._current._opened())\n"
+    result = run(body + wait + "from robotrace import session; session.recording_process().drain(30)\nkill()")
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert [episode.finalize["status"] for episode in salvaged()] == kept
+
+
 def test_the_next_uploader_brings_a_killed_runs_episodes_home() -> None:
     run("rollout(make()); kill()")
     spool = open_spool()

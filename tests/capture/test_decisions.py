@@ -245,3 +245,10 @@ def test_a_start_keeps_the_labels_of_its_time() -> None:
     assert later is not None
     assert start.labels == {"policy_version": "old", "metadata": {"stage": 1}}
     assert later.labels == {"policy_version": "new", "metadata": {"stage": 1, "task": "lift"}, "name": "a"}
+
+
+@pytest.mark.parametrize("keep_partial", ["failures", "always", "never"])
+@pytest.mark.parametrize("only", ["all", "failures", "successes"])
+def test_of_a_killed_process_the_episodes_are_kept_that_are_of_an_interrupted_one(keep_partial: Any, only: Any) -> None:
+    options = Options(keep_partial=keep_partial, only=only)
+    assert options.keeps_killed == is_wanted(options, interrupted(None))

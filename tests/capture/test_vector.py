@@ -282,3 +282,69 @@ def test_t9_infos_are_ones_own_by_their_masks() -> None:
     assert info_of([{"a": 1}, {"a": 2}], 1, 2) == {"a": 2}
     assert final_info({"count": np.array([3, 4])}, 1, 2) == {"count": 4}
     assert final_observation({}, 0, 2, None) is MISSING
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_graphs_stay_graphs(mode: str) -> None:
+    from robotrace.capture.rows import read_rows
+
+    space = gym.spaces.Graph(gym.spaces.Box(-1, 1, (2,)), None, seed=1)
+    graphs = [space.sample(num_nodes=2 + i % 3) for i in range(6)]
+    final = np.full(2, None, object)
+    final[0] = graphs[5]
+    ended = flags(True, False)
+    env = Script(
+        (graphs[0], graphs[1]),
+        ((graphs[2], graphs[3]), np.ones(2), NO, NO, {}),
+        ((graphs[5], graphs[4]), np.ones(2), ended, NO, {"final_obs": final, "_final_obs": ended}),
+        space=space,
+        mode=mode,
+    )
+    first = play(env)[0]
+    assert "incomplete" not in first.metadata
+    for row, graph in zip(
+        read_rows(first.arrays("sensors"), "observation"), (graphs[0], graphs[2], graphs[5]), strict=True
+    ):
+        np.testing.assert_array_equal(row.nodes, graph.nodes)
+        assert row.edges is None
+
+
+class VecEnv:
+    """As Stable-Baselines3's: one ``dones``, a list of infos, a reset without info, and the single env's spaces."""
+
+    def __init__(self, count: int) -> None:
+        self.num_envs = count
+        self.observation_space = gym.spaces.Box(-9, 9, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+        self._steps = np.zeros(count, int)
+
+    def reset(self) -> Any:
+        self._steps[:] = 0
+        return self._steps.astype(np.float32).reshape(-1, 1)
+
+    def step(self, actions: Any) -> Any:
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: Any) -> None:
+        self._steps += 1
+
+    def step_wait(self) -> Any:
+        dones = self._steps >= 2 + np.arange(self.num_envs)
+        infos: list[dict[str, Any]] = [{} for _ in dones]
+        for i in np.flatnonzero(dones):
+            infos[i] = {"terminal_observation": np.array([self._steps[i]], np.float32), "TimeLimit.truncated": i == 1}
+        self._steps[dones] = 0
+        return self._steps.astype(np.float32).reshape(-1, 1), np.ones(self.num_envs, np.float32), dones, infos
+
+
+def test_stable_baselines_vectors_can_be_attached_to() -> None:
+    env = attach(VecEnv(2), **SETTINGS)
+    env.reset()
+    for _ in range(6):
+        env.step(np.zeros(2, int))
+    for index, length in ((0, 2), (1, 3)):
+        first = episodes(index)[0]
+        assert first.arrays("sensors")["observation/value"].ravel().tolist() == list(range(length + 1))
+        outcome = first.metadata["outcome"]
+        assert (outcome["terminated"], outcome["truncated"]) == (index == 0, index == 1)

@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "final_observation",
     "info_of",
     "on_host",
+    "rebuilt",
     "row_of",
     "same_rows",
 ]
@@ -32,6 +33,7 @@ MISSING: Any = object()
 _FINAL_OBSERVATIONS = ("final_obs", "final_observation", "terminal")
 """Gymnasium from 1.1 on and Isaac Lab; Gymnasium before and ManiSkill; mjlab."""
 _FINAL_INFO = "final_info"
+_UNBATCHED = ("Graph", "OneOf", "Sequence", "Text")
 _NOT_INFOS = frozenset((*_FINAL_OBSERVATIONS, _FINAL_INFO))
 
 
@@ -169,12 +171,33 @@ def _is_own(infos: Mapping[Any, Any], key: Any, index: int) -> bool:
     return mask is None or bool(mask[index])
 
 
-def alike(value: Any, like: Any) -> Any:
-    """An observation of a single environment in the dtypes that it has in the batch whose row is ``like``."""
-    if isinstance(value, Mapping) and isinstance(like, Mapping):
-        return {key: alike(item, like[key]) if key in like else item for key, item in value.items()}
-    if isinstance(value, tuple) and isinstance(like, tuple) and len(value) == len(like):
-        return tuple(map(alike, value, like))
+def rebuilt(value: tuple[Any, ...], items: Iterable[Any]) -> tuple[Any, ...]:
+    """A tuple of other items, of the same kind: that of a Graph has names."""
+    return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+
+
+def alike(value: Any, like: Any, space: Any = None) -> Any:
+    """An observation of a single environment in the dtypes that it has in the batch whose row is ``like``.
+
+    Args:
+        value: The observation.
+        like: Another one, out of a batch.
+        space: Of both; what is not batched by it (Graph, OneOf, Sequence, Text) has its own dtypes already.
+    """
+    if type(space).__name__ in _UNBATCHED or isinstance(value, (str, list)) or value is None:
+        return value
+    parts = getattr(space, "spaces", None)
+    if isinstance(value, Mapping):
+        known = parts if isinstance(parts, Mapping) else {}
+        return {
+            key: alike(item, like[key], known.get(key)) if isinstance(like, Mapping) and key in like else item
+            for key, item in value.items()
+        }
+    if isinstance(value, tuple):
+        if not isinstance(like, tuple) or len(value) != len(like):
+            return value
+        spaces = parts if isinstance(parts, (tuple, list)) and len(parts) == len(value) else [None] * len(value)
+        return rebuilt(value, map(alike, value, like, spaces))
     if isinstance(like, (np.ndarray, np.generic)):
         array = on_host(value, None)
         if array.shape == like.shape and array.dtype != like.dtype:

@@ -19,7 +19,7 @@ from robotrace.capture.recording import Recording
 from robotrace.capture.rendering import Renderer, find_renderer
 from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
 
-__all__ = ["Member", "members_of"]
+__all__ = ["Member", "members_of", "single_space"]
 
 _MAX_WRAPPERS = 64
 _OF_THE_VECTOR = ("num_envs", "vectorization_mode", "vector_kwargs")
@@ -271,9 +271,18 @@ class _Face:
         base = getattr(vector, "unwrapped", vector)
         self.unwrapped = base
         self.spec = _single_spec(read_attribute(vector, "spec") or read_attribute(base, "spec"))
-        for name in ("observation_space", "action_space"):
-            single = read_attribute(vector, f"single_{name}") or read_attribute(base, f"single_{name}")
-            setattr(self, name, single)
+        self.observation_space = single_space(vector, "observation_space")
+        self.action_space = single_space(vector, "action_space")
+
+
+def single_space(vector: Any, name: str) -> Any:
+    """The ``observation_space`` or ``action_space`` of one environment of a vector; None where it is not known."""
+    for env in (vector, read_attribute(vector, "unwrapped")):
+        found = read_attribute(env, f"single_{name}")
+        if found is not None:
+            return found
+    # Stable-Baselines3 calls by the plain name what Gymnasium calls single.
+    return read_attribute(vector, name) if any(kind.__name__ == "VecEnv" for kind in type(vector).__mro__) else None
 
 
 def members_of(vector: Any, films: int) -> list[Member]:

@@ -111,7 +111,7 @@ class Options:
         success_key: The key of the last step's info that says whether the episode succeeded.
         failure: Decides at the end whether the episode failed, instead of ``success_key``.
         keep_partial: Which unfinished episodes (closed or reset in the middle) are kept: ``failures`` (default:
-            those an exception ended), ``always`` or ``never``.
+            those an exception or a kill ended), ``always`` or ``never``.
         video: ``auto`` (default: when the env renders ``rgb_array``), True or False.
         video_trigger: Which recorded episodes have video: a number n for every nth, or a trigger (or its text); the
             default is episodes 0, 1, 8, 27, …, at most one per 30 s, since rendering is the dear part.
@@ -162,6 +162,11 @@ class Options:
     realtime: bool | None = None
     otel_spans: bool = False
     enabled: bool | None = None
+
+    @property
+    def keeps_killed(self) -> bool:
+        """Whether an episode is kept whose process is killed in its middle: it has failed, its success is unknown."""
+        return self.keep_partial != "never" and self.only != "successes"
 
     def __post_init__(self) -> None:
         checked_choice("source", self.source, EpisodeSource)

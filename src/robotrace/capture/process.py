@@ -23,7 +23,7 @@ from robotrace.capture.cameras import Cameras, merge_result
 from robotrace.capture.ring import VideoSettings
 from robotrace.capture.streams import Rows
 from robotrace.capture.video import EncoderProcess, VideoStream, open_video
-from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json, encode_steps
+from robotrace.deliver.blocks import END, RESUME, START, STEPS, BlockFile, encode_json, encode_steps
 from robotrace.deliver.files import write_json
 from robotrace.deliver.sealing import VIDEO_FILE, EpisodeParts, seal_episode
 from robotrace.deliver.spool import SealedEpisode, Spool
@@ -46,14 +46,46 @@ _MAX_ENCODER_STARTS = 2
 class _Pending:
     """A record that is not known to be in the file yet."""
 
-    __slots__ = ("content", "kind", "nbytes", "sequence", "written")
+    __slots__ = ("content", "kind", "nbytes", "sequence", "t_ns", "written")
 
-    def __init__(self, kind: int, sequence: int, content: Any, nbytes: int) -> None:
+    def __init__(self, kind: int, sequence: int, content: Any, nbytes: int, t_ns: int = 0) -> None:
         self.kind = kind
         self.sequence = sequence
         self.content = content
         self.nbytes = nbytes
+        self.t_ns = t_ns
         self.written = False
+
+
+class _Window:
+    """Of an episode of which only the last seconds are kept: from where on its blocks are needed.
+
+    Attributes:
+        path: The block file from which on it can be read, as far as is known.
+    """
+
+    def __init__(self, window_ns: int) -> None:
+        self.path: Path | None = None
+        self._window_ns = window_ns
+        self._t_ns = 0
+        self._starts: collections.deque[tuple[int, int, Path]] = collections.deque()
+
+    def written(self, path: Path, t_ns: int) -> None:
+        """A record is in a file, up to this time on the episode's clock."""
+        self.path = self.path or path
+        self._t_ns = max(self._t_ns, t_ns)
+
+    def resume(self, sequence: int, path: Path) -> None:
+        """Blocks from this number on can be read without those before; they are in this file and the following."""
+        self._starts.append((self._t_ns, sequence, path))
+        self.path = path
+
+    def slide(self) -> tuple[int, Path] | None:
+        """The latest such place that still has the whole window after it; None where that is no news."""
+        found = None
+        while self._starts and self._starts[0][0] < self._t_ns - self._window_ns:
+            found = self._starts.popleft()[1:]
+        return found
 
 
 class EpisodeFile:
@@ -70,6 +102,7 @@ class EpisodeFile:
         self._sequence = 0
         self._pending: collections.deque[_Pending] = collections.deque()
         self._lock = threading.Lock()  # around two list operations, never around I/O
+        self._window = _Window(start["window_ns"]) if "window_ns" in start else None
         self._push(_Pending(START, 0, dict(start), 0))
 
     def open_cameras(self, settings: VideoSettings, *, realtime: bool) -> Cameras:
@@ -78,15 +111,21 @@ class EpisodeFile:
         self.cameras = Cameras(lambda: self._process.open_video(path, settings), realtime=realtime)
         return self.cameras
 
-    def append(self, rows: list[Rows], nbytes: int) -> None:
-        """Hand over a block of ``nbytes`` bytes; beyond 256 MiB that wait for the disk it is dropped."""
+    def append(self, rows: list[Rows], nbytes: int, t_ns: int) -> None:
+        """Hand over a block.
+
+        Args:
+            rows: Of all streams.
+            nbytes: Their size; beyond 256 MiB that wait for the disk the block is dropped.
+            t_ns: When it ends, on the episode's clock.
+        """
         if self._process.pending_bytes > _YIELD_BYTES:
             time.sleep(_YIELD_S)
         if self._process.pending_bytes > _MAX_PENDING_BYTES:
             self.overloaded = True
         if self.overloaded:
             return
-        self._push(_Pending(STEPS, self._sequence, rows, nbytes))
+        self._push(_Pending(STEPS, self._sequence, rows, nbytes, t_ns))
         self._sequence += 1
 
     def end(self, content: Mapping[str, Any], *, cut_ns: int | None = None) -> None:
@@ -117,9 +156,11 @@ class EpisodeFile:
             if item is None:
                 return
             if not item.written:
-                payload = self._encode(item)
-                self.parts.feed(self._process.append(item.kind, self.uuid, item.sequence, payload))
+                record = self._process.append(item.kind, self.uuid, item.sequence, self._encode(item))
+                self.parts.feed(record)
                 item.written = True
+                if self._window is not None:
+                    self._window.written(record.path, item.t_ns)
             with self._lock:
                 if self._pending and self._pending[0] is item:
                     self._pending.popleft()
@@ -151,12 +192,32 @@ class EpisodeFile:
     def _push(self, item: _Pending) -> None:
         self._process.add_pending(item.nbytes)
         self._pending.append(item)
-        self._process.enqueue(self._write_start if item.kind == START else self.write_pending)
+        self._process.enqueue(self._write_start if item.kind == START else self._write)
 
     def _write_start(self) -> None:
-        self.write_pending()
+        self._write()
         if not self.parts.end:
             self.write_intent()
+
+    def _write(self) -> None:
+        """On the writer thread."""
+        self.write_pending()
+        if self._window is not None and self.parts.start is not None and self.parts.end is None:
+            self._slide(self._window)
+
+    def _slide(self, window: _Window) -> None:
+        """Of the last seconds: go on in another file when this one is large, and let go of those before the window."""
+        path = self._process.rotate()
+        if window.path != path:
+            sequence, columns = self.parts.resume()
+            self._process.append(START, self.uuid, 0, encode_json(self.parts.start or {}))
+            self.parts.feed(self._process.append(RESUME, self.uuid, sequence, encode_steps(columns)))
+            window.resume(sequence, path)
+        found = window.slide()
+        if found is not None:
+            sequence, path = found
+            self.parts.release(sequence)
+            self._process.release(self.uuid, path)
 
     def _take_video(self) -> None:
         result = None if self.cameras is None else self.cameras.result(_ENCODER_TIMEOUT_S)
@@ -256,19 +317,30 @@ class RecordingProcess:
                 _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
         return open_video(self._encoder, path, settings)
 
-    def forget(self, uuid: str) -> None:
-        """On the writer thread: an episode needs its blocks no more; old block files nobody needs are deleted."""
-        following = None
+    def rotate(self) -> Path:
+        """On the writer thread: begin another block file when the present one is large; returns the one that is it."""
         if self._file.size > _ROTATE_BYTES:
             self._files_made += 1
             following = BlockFile(self._block_path())
-        with self._counting:
-            self._unsealed.discard(uuid)
-            for users in self._users.values():
-                users.discard(uuid)
-            if following is not None:
+            with self._counting:
                 self._old_files.append(self._file)
                 self._file = following
+        return self._file.path
+
+    def forget(self, uuid: str) -> None:
+        """On the writer thread: an episode needs its blocks no more; old block files nobody needs are deleted."""
+        self.rotate()
+        with self._counting:
+            self._unsealed.discard(uuid)
+        self.release(uuid, None)
+
+    def release(self, uuid: str, path: Path | None) -> None:
+        """On the writer thread: an episode needs no block before those in ``path``; None: none at all."""
+        with self._counting:
+            for file in (*self._old_files, self._file):
+                if file.path == path:
+                    break
+                self._users[file.path].discard(uuid)
             unused = [file for file in self._old_files if not self._users[file.path]]
             for file in unused:
                 self._old_files.remove(file)

@@ -551,6 +551,7 @@ class Recording:
                 "unix_ms": self._stamps.epoch_ns // 1_000_000,
                 "create": self._create(self.uuid),
                 **({} if self._window_ns is None else {"window_ns": self._window_ns}),
+                **({} if self._options.keeps_killed else {"discard_killed": True}),
             }
             self._file = EpisodeFile(self._process, start)
             # An env nobody holds any more: without an end its episode would look like one of a killed process.
@@ -591,7 +592,7 @@ class Recording:
         nbytes = self._bytes + count * (sum(stream.row_bytes for stream in self._streams) + 64)
         self._bytes = self._since = 0
         if rows:
-            file.append(rows, nbytes)
+            file.append(rows, nbytes, self._stamps.last_ns)
 
     def _close(self) -> None:
         for stream in self._streams:

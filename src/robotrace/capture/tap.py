@@ -441,6 +441,9 @@ def _five(result: Any) -> Any:
     """What ``step`` returned; environments of the old ``gym`` give one ``done`` for both ends."""
     if isinstance(result, (tuple, list)) and len(result) == 4:
         observation, reward, done, info = result
+        if getattr(done, "shape", ()):  # Stable-Baselines3's vectors: one flag and one info an environment
+            truncated = done & [bool(one.get("TimeLimit.truncated", False)) for one in info]
+            return observation, reward, done & ~truncated, truncated, info
         truncated = bool(done) and isinstance(info, Mapping) and bool(info.get("TimeLimit.truncated", False))
         return observation, reward, bool(done) and not truncated, truncated, info
     return result

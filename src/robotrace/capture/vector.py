@@ -28,11 +28,12 @@ from robotrace.capture.batches import (
     final_observation,
     info_of,
     on_host,
+    rebuilt,
     row_of,
     same_rows,
 )
 from robotrace.capture.decisions import Decisions, Verdict, broken, ended, interrupted, raised, unfinished
-from robotrace.capture.members import Member, members_of
+from robotrace.capture.members import Member, members_of, single_space
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import is_inner, register, resetting
@@ -155,8 +156,9 @@ class VectorRecorder:
                 slabs.observe(observations, stamp)
             self._begin_all(changes, observations, stamp)
             self._finish_row(stamp)
-            self.before_step, self.after_step = self._before_step, self._after_step
-            self.recording = self._faults < _MAX_FAULTS
+            if self._faults < _MAX_FAULTS:
+                self.before_step, self.after_step = self._before_step, self._after_step
+                self.recording = True
         except Exception as exc:
             self._give_up(exc)
 
@@ -177,7 +179,8 @@ class VectorRecorder:
         self._end_all(unfinished if alone or error is None else lambda: raised(error))
         for member in self._members:
             member.leave()
-        self._members, self._ready, self.recording = [], False, False
+        self._members, self._ready = [], False
+        self._pass_through()
 
     def interrupt(self, error: BaseException | None) -> None:
         """The process ends in the middle of the episodes."""
@@ -190,7 +193,12 @@ class VectorRecorder:
             member.recording = None
         if self._slabs is not None:
             self._slabs.clear()
+        self._pass_through()
+
+    def _pass_through(self) -> None:
+        """Until the next reset."""
         self.recording = False
+        self.before_step = self.after_step = _nothing
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -266,7 +274,7 @@ class VectorRecorder:
         given = final_observation(infos, i, self._count, self._spaces[0])
         observation = self._members[i].last_observation(given)
         # A vector stacks observations into the dtype of its space, which need not be theirs.
-        observation = MISSING if observation is MISSING else alike(observation, row)
+        observation = MISSING if observation is MISSING else alike(observation, row, self._spaces[0])
         return observation, final_info(infos, i, self._count)
 
     def _end_changed(
@@ -401,7 +409,7 @@ class VectorRecorder:
         if self._mode is not Autoreset.SAME_STEP:
             return row
         given = final_observation(result[4], i, self._count, self._spaces[0])
-        return MISSING if given is MISSING else alike(given, row)
+        return MISSING if given is MISSING else alike(given, row, self._spaces[0])
 
     def _end_all(self, verdict: Callable[[], Verdict]) -> None:
         for member in list(self._live.values()):
@@ -449,13 +457,9 @@ class VectorRecorder:
     def _get_ready(self, observations: Any) -> None:
         """With the first observations: the mode, which environments are recorded, and how."""
         env = self._env()
-        base = getattr(env, "unwrapped", env)
         self._mode = vector_autoreset(env)
         self._segmentation = Segmentation(self._count, self._mode)
-        self._spaces = (
-            getattr(env, "single_observation_space", getattr(base, "single_observation_space", None)),
-            getattr(env, "single_action_space", getattr(base, "single_action_space", None)),
-        )
+        self._spaces = single_space(env, "observation_space"), single_space(env, "action_space")
         self._tracked = self._choose(observations)
         self._tracked_set = frozenset(self._tracked)
         for slot, index in enumerate(self._tracked):
@@ -516,8 +520,7 @@ class VectorRecorder:
         if self._slabs is not None:
             self._slabs.clear()
         if self._faults >= _MAX_FAULTS:
-            self.recording = False
-            self.before_step = self.after_step = _nothing
+            self._pass_through()
         faults.report("recording stopped for the episodes of this vector environment", exc)
 
 
@@ -550,7 +553,7 @@ def _hosted(values: Any) -> Any:
     if isinstance(values, Mapping) or hasattr(values, "keys"):
         return {key: _hosted(values[key]) for key in values.keys()}  # noqa: SIM118
     if isinstance(values, tuple):
-        return tuple(map(_hosted, values))
+        return rebuilt(values, map(_hosted, values))
     return (
         values if isinstance(values, (np.ndarray, list, str)) or not hasattr(values, "shape") else on_host(values, None)
     )
@@ -560,5 +563,5 @@ def _copied(row: Any) -> Any:
     if isinstance(row, Mapping):
         return {key: _copied(value) for key, value in row.items()}
     if isinstance(row, tuple):
-        return tuple(map(_copied, row))
+        return rebuilt(row, map(_copied, row))
     return on_host(row, None).copy() if hasattr(row, "shape") else row

@@ -11,6 +11,9 @@ endian) one after the other. The header is the JSON object ``{"columns": [[key, 
 mostly that of the next, and is kept once. Older files have a JSON list ``[[key, artifact, time, descr,
 shape, rows, bytes], ...]`` instead, and nothing after it; they are read too. Every block describes itself. ``descr`` is
 NumPy's (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html); NumPy is not needed.
+
+RESUME stands before blocks whose predecessors may be deleted. It is a STEPS record in which the rows of each column so
+far are counted, and left out but for those of columns that come once in an episode.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from typing import Any
 
 __all__ = [
     "END",
+    "RESUME",
     "START",
     "STEPS",
     "Block",
@@ -42,7 +46,7 @@ __all__ = [
     "read_records",
 ]
 
-START, STEPS, END = 1, 2, 3
+START, STEPS, END, RESUME = 1, 2, 3, 4
 
 _HEADER = struct.Struct("<4sB3x16sIII")
 _LENGTH = struct.Struct("<I")
@@ -87,7 +91,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The header of a STEPS record.
+    """The header of a STEPS or RESUME record.
 
     Attributes:
         layouts: One a column; the same object for every block that looks like this one.
@@ -100,14 +104,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: its payload's place in a file; of START and END the decoded JSON, of STEPS the :class:`Block`."""
+    """One record: its payload's place in a file; of START and END the decoded JSON, of others the :class:`Block`."""
 
     kind: int
     uuid: str
     sequence: int
     path: Path
     offset: int
-    """Where the columns' bytes begin (STEPS), or the payload (START, END)."""
+    """Where the columns' bytes begin (STEPS, RESUME), or the payload (START, END)."""
     content: Any
 
 
@@ -117,7 +121,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 
 
 def encode_steps(columns: Sequence[Column]) -> bytes:
-    """The payload of a STEPS record."""
+    """The payload of a STEPS or RESUME record."""
     described = [[c.key, c.artifact, c.time, c.descr, list(c.shape), c.first] for c in columns]
     header = json.dumps({"columns": described}, separators=(",", ":")).encode()
     sizes = struct.pack(f"<{2 * len(columns)}q", *(size for c in columns for size in (c.count, len(c.data))))
@@ -183,7 +187,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def _record(kind: int, uuid: str, sequence: int, path: Path, offset: int, payload: bytes) -> Record:
-    if kind != STEPS:
+    if kind not in (STEPS, RESUME):
         return Record(kind, uuid, sequence, path, offset, json.loads(payload))
     (length,) = _LENGTH.unpack_from(payload)
     begin = _LENGTH.size + length

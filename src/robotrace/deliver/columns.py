@@ -20,7 +20,8 @@ A column's ``time`` says which stamps of the episode's clock (the column ``_t_ns
 ``none``   it has none: it belongs to another column of its leaf
 =========  ==========================================================================
 
-Everything is read a block at a time: a long episode never lies in memory as a whole.
+Everything is read a block at a time: a long episode never lies in memory as a whole. Of an episode of which only the
+last seconds are kept, the first blocks may be gone: rows keep their numbers, counted from the episode's first one.
 """
 
 from __future__ import annotations
@@ -32,16 +33,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robotrace.deliver.blocks import Block, Layout, Record
+from robotrace.deliver.blocks import Block, Column, Layout, Record
 from robotrace.deliver.npz import Member
 
-__all__ = ["CLOCK_KEY", "Columns", "Cut", "collect_columns", "first_row", "last_stamp", "members"]
+__all__ = ["CLOCK_KEY", "Columns", "Cut", "collect_columns", "first_row", "last_stamp", "members", "resume_at"]
 
 CLOCK_KEY = "_t_ns"
 
 _STAMP = "<i8"
 _OFFSETS = "_offsets"
 _ROWS = "_rows"
+_ONCE = "/_structure"
+"""What such a column says is in its first block only, for the whole episode."""
 _PICTURE_BYTES = 4096
 """A row of bytes in two dimensions or more, from this size on, is a picture: deflated it takes 12 % of its size."""
 
@@ -57,11 +60,18 @@ class _Chunk:
 @dataclass
 class _Column:
     layout: Layout
+    before: int = 0
+    """Rows of the blocks that are gone."""
     chunks: list[_Chunk] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         return sum(chunk.count for chunk in self.chunks)
+
+    @property
+    def first(self) -> int:
+        """The place of its first row that is there among the rows of the episode."""
+        return self.layout.first + self.before
 
     @property
     def row_bytes(self) -> int:
@@ -100,26 +110,54 @@ class Cut:
     t_ns: int = 0
 
 
-def collect_columns(blocks: Mapping[int, Record]) -> Columns:
+def collect_columns(blocks: Mapping[int, Record], resumes: Mapping[int, Record] | None = None) -> Columns:
     """The columns over all blocks up to the first missing one.
 
     Rows after a gap have lost their place on the clock: the stamps before them would be missing too, and everything
     later would be shifted.
+
+    Args:
+        blocks: STEPS records by sequence number.
+        resumes: RESUME records, by the sequence number of the block after them: the first blocks may be missing.
     """
+    resumes = resumes or {}
+    # Of the places where one may begin: what reaches furthest, and the most of it.
+    starts = {start: _reach(blocks, start) for start in (0, *resumes) if start == 0 or start in blocks}
+    start = max(starts, key=lambda begin: (starts[begin], -begin))
     columns: dict[str, _Column] = {}
-    for sequence in range(len(blocks)):
-        record = blocks.get(sequence)
-        if record is None:
-            break
-        block: Block = record.content
-        offset = record.offset
-        for layout, count, nbytes in zip(block.layouts, block.sizes[::2], block.sizes[1::2], strict=True):
+    if start:
+        for layout, count, chunk in _chunks(resumes[start]):
+            columns[layout.key] = _Column(layout, 0, [chunk]) if chunk.nbytes else _Column(layout, count)
+    for sequence in range(start, starts[start]):
+        for layout, _, chunk in _chunks(blocks[sequence]):
             column = columns.get(layout.key)
             if column is None:
                 column = columns[layout.key] = _Column(layout)
-            column.chunks.append(_Chunk(record.path, offset, nbytes, count))
-            offset += nbytes
+            column.chunks.append(chunk)
     return columns
+
+
+def resume_at(columns: Columns) -> list[Column]:
+    """What a RESUME record says, from which the blocks after these columns can be read without them."""
+    resumed = []
+    for key, column in columns.items():
+        layout = column.layout
+        data = b"".join(column.read()) if key.endswith(_ONCE) else b""
+        count = column.before + column.count
+        resumed.append(Column(key, layout.artifact, layout.time, layout.descr, layout.shape, count, data, layout.first))
+    return resumed
+
+
+def _reach(blocks: Mapping[int, Record], start: int) -> int:
+    return next(sequence for sequence in itertools.count(start) if sequence not in blocks)
+
+
+def _chunks(record: Record) -> Iterator[tuple[Layout, int, _Chunk]]:
+    block: Block = record.content
+    offset = record.offset
+    for layout, count, nbytes in zip(block.layouts, block.sizes[::2], block.sizes[1::2], strict=True):
+        yield layout, count, _Chunk(record.path, offset, nbytes, count)
+        offset += nbytes
 
 
 def last_stamp(columns: Columns) -> int:
@@ -129,9 +167,10 @@ def last_stamp(columns: Columns) -> int:
 
 
 def first_row(columns: Columns, t_ns: int) -> int:
-    """The first row at or after a time."""
+    """The first row that is there at or after a time."""
     clock = columns[CLOCK_KEY]
-    return next((row for row, stamp in enumerate(clock.numbers()) if stamp >= t_ns), clock.count - 1)
+    rows = enumerate(clock.numbers(), clock.first)
+    return next((row for row, stamp in rows if stamp >= t_ns), clock.first + clock.count - 1)
 
 
 def members(columns: Columns, cut: Cut) -> dict[str, list[Member]]:
@@ -157,10 +196,10 @@ def _leaf(columns: Columns, leaf: str, cut: Cut) -> Iterator[tuple[str, Member]]
     artifact = rows.layout.artifact
     places = columns.get(f"{leaf}/{_ROWS}")
     if places is None:
-        skip = min(max(cut.row - rows.layout.first, 0), rows.count)
+        skip = min(max(cut.row - rows.first, 0), rows.count)
     else:
         skip = sum(1 for place in _places(rows, places) if place < cut.row)
-    if skip and skip == rows.count:
+    if skip == rows.count and (skip or rows.before):
         return
     items = skip
     for key in levels:
@@ -187,7 +226,7 @@ def _stamps(rows: _Column, places: _Column | None, clock: _Column, skip: int, cu
     if places is not None:
         kept = itertools.islice(_places(rows, places), skip, None)
         return rows.count - skip, _picked(clock, (place + shift for place in kept), cut)
-    begin = rows.layout.first + shift + skip
+    begin = rows.first + shift + skip - clock.first
     count = max(min(rows.count - skip, clock.count - begin), 0)
     return count, _since(clock.read(8 * begin, 8 * (begin + count)), cut)
 
@@ -203,14 +242,14 @@ def _since(chunks: Iterator[bytes], cut: Cut) -> Iterator[bytes]:
 
 def _places(column: _Column, rows: _Column) -> Iterator[int]:
     """Which rows a column has: those before the first that is listed are there without a gap."""
-    first = column.layout.first
-    yield from range(first, first + column.count - rows.count)
+    gapless = column.before + column.count - rows.before - rows.count
+    yield from range(column.first, column.layout.first + gapless)
     yield from rows.numbers()
 
 
 def _picked(clock: _Column, places: Iterator[int], cut: Cut) -> Iterator[bytes]:
     """The stamps at ascending places; after the end, where a fault in the middle of a step can leave one, the last."""
-    stamps = enumerate(clock.numbers())
+    stamps = enumerate(clock.numbers(), clock.first)
     at, stamp = -1, 0
     for place in places:
         while at < place:

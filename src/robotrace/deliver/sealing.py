@@ -1,6 +1,7 @@
 """From an episode's records to its sealed folder: used by the writer thread, and by whoever salvages a dead process.
 
-START: ``{uuid, unix_ms, create, window_ns?}``; with ``window_ns`` only so much before the end is kept. END:
+START: ``{uuid, unix_ms, create, window_ns?, discard_killed?}``; with ``window_ns`` only so much before the end is kept,
+with ``discard_killed`` nothing of an episode without an END. END:
 ``{finalize, cut_ns?}``, where ``cut_ns`` is the time from which on it is kept, or ``{discard: true}`` for an episode
 nobody wants. The columns: :mod:`robotrace.deliver.columns`.
 """
@@ -10,8 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robotrace.deliver.blocks import END, START, STEPS, Record
-from robotrace.deliver.columns import CLOCK_KEY, Columns, Cut, collect_columns, first_row, last_stamp, members
+from robotrace.deliver.blocks import END, RESUME, START, STEPS, Column, Record
+from robotrace.deliver.columns import (
+    CLOCK_KEY,
+    Columns,
+    Cut,
+    collect_columns,
+    first_row,
+    last_stamp,
+    members,
+    resume_at,
+)
 from robotrace.deliver.files import fsync_file, read_json, sha256_of
 from robotrace.deliver.npz import write_npz
 from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool
@@ -33,6 +43,7 @@ class EpisodeParts:
         self.start: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self._blocks: dict[int, Record] = {}
+        self._resumes: dict[int, Record] = {}
 
     def feed(self, record: Record) -> None:
         """Take a record; a repeated one (same sequence number) changes nothing."""
@@ -42,10 +53,23 @@ class EpisodeParts:
             self.end = record.content
         elif record.kind == STEPS:
             self._blocks.setdefault(record.sequence, record)
+        elif record.kind == RESUME:
+            self._resumes.setdefault(record.sequence, record)
 
     def columns(self) -> Columns:
         """What was recorded, up to the first block that is missing."""
-        return collect_columns(self._blocks)
+        return collect_columns(self._blocks, self._resumes)
+
+    def resume(self) -> tuple[int, list[Column]]:
+        """The sequence number of the next block, and what a RESUME record before it says."""
+        blocks = dict(self._blocks)
+        return max(blocks, default=-1) + 1, resume_at(collect_columns(blocks, self._resumes))
+
+    def release(self, sequence: int) -> None:
+        """Forget the blocks before a RESUME record."""
+        for records in (self._blocks, self._resumes):
+            for number in [number for number in list(records) if number < sequence]:
+                del records[number]
 
 
 def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: bool = False) -> SealedEpisode | None:
@@ -58,12 +82,14 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
         salvaged: Its process died; without an END record it is sealed as failed, marked ``metadata.salvaged``.
 
     Returns:
-        The sealed episode, or None when there is nothing to seal: no START record, not even one observation, or an
-        END that says to discard it.
+        The sealed episode, or None when there is nothing to seal: no START record, not even one observation, or
+        nobody who wants it.
     """
     start = parts.start
     columns = parts.columns()
-    if start is None or CLOCK_KEY not in columns or (parts.end or {}).get("discard"):
+    if start is None or CLOCK_KEY not in columns:
+        return None
+    if start.get("discard_killed", False) if parts.end is None else parts.end.get("discard", False):
         return None
     folder.mkdir(mode=0o700, exist_ok=True)
     last_ns = last_stamp(columns)
@@ -92,7 +118,7 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
             }
         )
     finalize = dict(parts.end["finalize"]) if parts.end else _finalize_salvaged(last_ns - cut.t_ns)
-    if cut.t_ns:
+    if cut.row or cut.t_ns:
         kept = {"kept_s": (last_ns - cut.t_ns) / 1e9, "dropped_steps": cut.row}
         finalize["metadata"] = {**finalize.get("metadata", {}), "last_seconds": kept}
     if salvaged:
@@ -120,7 +146,7 @@ def _cut(folder: Path, parts: EpisodeParts, columns: Columns, last_ns: int) -> C
         t_ns = by_encoder["offset_ns"]
     else:
         t_ns = 0 if window_ns is None else last_ns - window_ns
-    return Cut(first_row(columns, t_ns), t_ns) if t_ns > 0 else Cut()
+    return Cut(first_row(columns, t_ns), t_ns) if t_ns > 0 or columns[CLOCK_KEY].before else Cut()
 
 
 def _finalize_salvaged(duration_ns: int) -> dict[str, Any]:

@@ -16,11 +16,12 @@ pytest.importorskip("hypothesis")
 
 import numpy as np  # noqa: E402
 from gymnasium import spaces  # noqa: E402
-from hypothesis import HealthCheck, example, given, settings  # noqa: E402
+from hypothesis import HealthCheck, Phase, assume, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from random_envs import SamplingEnv, random_states  # noqa: E402
+from random_envs import Log, SamplingEnv, random_states  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
 from reexecution import same  # noqa: E402
+from vector_envs import modes  # noqa: E402
 
 import robotrace  # noqa: E402
 from robotrace.plugin import read_rows  # noqa: E402
@@ -179,3 +180,88 @@ def test_tapped_envs(space: Any, length: int, seed: int) -> None:
     assert_same_loop(ours, bare)
     with taken() as found:
         assert_recorded(found, bare)
+
+
+def vector(space: Any, action_space: Any, lengths: list[int], mode: str, copies: bool) -> Any:
+    # An env that reuses its buffers has lost its last observation where the next episode begins in the same step.
+    reuses = mode != "SameStep"
+    functions = [
+        lambda length=length: Log(
+            SamplingEnv(copy.deepcopy(space), copy.deepcopy(action_space), length=length, reuses=reuses)
+        )
+        for length in lengths
+    ]
+    chosen = {} if len(modes) == 1 else {"autoreset_mode": mode}
+    return gym.vector.SyncVectorEnv(functions, copy=copies, **chosen)
+
+
+def drive(env: Any, mode: str, seed: int) -> tuple[list[Any], list[Any]]:
+    """What the loop saw over 12 steps, and the random streams at the end."""
+    random.seed(seed)
+    np.random.seed(seed)
+    env.action_space.seed(seed)
+    seen = [copy.deepcopy(env.reset(seed=seed))]
+    for _ in range(12):
+        result = env.step(env.action_space.sample())
+        seen.append(copy.deepcopy(result))
+        done = np.logical_or(result[2], result[3])
+        if mode == "Disabled" and done.any():
+            seen.append(copy.deepcopy(env.reset(options={"reset_mask": done.copy()})))
+    return seen, [random_states(one) for one in env.unwrapped.envs]
+
+
+def assert_env_recorded(found: list[RecordedEpisode], logs: list[dict[str, list[Any]]]) -> None:
+    """Of one env inside of a vector: each episode that came to its end."""
+    whole = [log for log in logs if log["actions"] and (log["terminated"][-1] or log["truncated"][-1])]
+    assert len(found) >= len(whole)
+    for episode, log in zip(found, whole, strict=False):
+        assert "incomplete" not in episode.metadata, episode.metadata["incomplete"]
+        sensors = episode.arrays("sensors")
+        for rows, happened in (
+            (read_rows(sensors, "observation"), log["observations"]),
+            (read_rows(episode.arrays("actions"), "action"), log["actions"]),
+            (read_rows(sensors, "reward"), list(map(float, log["rewards"]))),
+            (read_rows(sensors, "terminated"), log["terminated"]),
+            (read_rows(sensors, "truncated"), log["truncated"]),
+        ):
+            assert len(rows) == len(happened)
+            for row, (ours, theirs) in enumerate(zip(rows, happened, strict=True)):
+                assert same(ours, theirs), (row, ours, theirs)
+
+
+SIMPLE = st.one_of(
+    boxes(),
+    st.builds(spaces.Discrete, st.integers(1, 9)),
+    st.builds(spaces.MultiDiscrete, st.lists(st.integers(1, 5), min_size=1, max_size=4)),
+)
+
+
+@settings(COMMON, max_examples=30, phases=[Phase.explicit, Phase.generate])  # shrinking would take minutes
+@given(
+    SPACES,
+    SIMPLE,
+    st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    st.sampled_from(modes),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+def test_vector_envs(
+    space: Any, action_space: Any, lengths: list[int], mode: str, copies: bool, tapped: bool, seed: int
+) -> None:
+    try:
+        bare, states = drive(vector(space, action_space, lengths, mode, copies), mode, seed)
+    except Exception:  # Gymnasium batches not every space
+        assume(False)
+    inside = vector(space, action_space, lengths, mode, copies)
+    options: dict[str, Any] = {"max_per_minute": None, "keep_partial": "always"}
+    env = robotrace.attach(inside, **options) if tapped else RoboTraceRecorder(inside, **options)
+    ours, our_states = drive(env, mode, seed)
+    assert our_states == states
+    assert all(same(one, other) for one, other in zip(ours, bare, strict=True))
+    env.close()
+    with taken() as found:
+        for index, one in enumerate(inside.envs):
+            mine = [episode for episode in found if episode.metadata["vector"]["index"] == index]
+            mine.sort(key=lambda episode: episode.metadata["episode_index"])
+            assert_env_recorded(mine, one.episodes)

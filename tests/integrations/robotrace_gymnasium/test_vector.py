@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy as copying
+import gc
 import pickle
 import random
+import signal
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from recorded import RecordedEpisode, sealed
+from trainings import run, salvaged
 from vector_envs import VERSION, DiaryEnv, Freeze, modes, read_diary, vectorize
 
 from robotrace import session
@@ -424,4 +428,45 @@ def test_close_without_reset_and_disabled_leave_no_trace(tmp_path: Path) -> None
     assert RoboTraceRecorder(env, enabled=False) is env
     assert attach(env, enabled=False) is env
     env.close()
+    assert episodes() == []
+
+
+def test_sigkill_loses_no_episode_that_has_ended_and_of_an_open_one_what_was_not_handed_over(tmp_path: Path) -> None:
+    body = f"""
+from pathlib import Path
+from robotrace.capture import slabs
+from vector_envs import vectorize
+slabs._MAX_ROWS = slabs._MIN_ROWS = 4
+env = RoboTraceRecorder(vectorize(Path({str(tmp_path)!r}), 3), max_per_minute=None)
+env.reset(seed=7)
+rng = np.random.default_rng(0)
+for _ in range(25):
+    env.step(rng.uniform(-1, 1, (3, 2)))
+kill()
+"""
+    result = run(body)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    salvaged()
+    for index in range(3):
+        truth = [entries for entries in read_diary(tmp_path, index) if len(entries) > 1]
+        found = {episode.metadata["episode_index"]: episode for episode in episodes(index)}
+        overwritten = final_is_overwritten("sync", modes[0])
+        whole = [
+            number for number, entries in enumerate(truth) if entries[-1]["terminated"] or entries[-1]["truncated"]
+        ]
+        assert len(whole) >= 3
+        for number in whole:
+            assert_recorded(found[number], truth[number], overwritten=overwritten)
+        for number in found.keys() - set(whole):
+            assert found[number].metadata["salvaged"] is True
+
+
+def test_a_vector_that_is_dropped_is_freed_with_its_episodes_discarded(tmp_path: Path) -> None:
+    env = RoboTraceRecorder(vectorize(tmp_path, 2), **{**SETTINGS, "keep_partial": "failures"})
+    env.reset(seed=1)
+    env.step(np.zeros((2, 2)))
+    alive = weakref.ref(env.env), weakref.ref(env.recorder)
+    del env
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]
     assert episodes() == []
