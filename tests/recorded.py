@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
+from robotrace.capture.rows import read_arrays
 from robotrace.deliver.spool import Spool, open_spool
 
 __all__ = ["RecordedEpisode", "sealed"]
@@ -32,8 +33,7 @@ class RecordedEpisode:
         return self.manifest["finalize"]
 
     def arrays(self, kind: str) -> dict[str, np.ndarray]:
-        with np.load(self.folder / f"{kind}.npz", allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded}
+        return read_arrays(self.folder / f"{kind}.npz")
 
     def frames(self) -> tuple[list[np.ndarray], list[float]]:
         """The decoded frames and their times in seconds."""

@@ -65,7 +65,7 @@ def same(ours: Any, theirs: Any) -> bool:
 def _run(reproduce: dict[str, Any], actions: Path) -> dict[str, Any]:
     import gymnasium as gym
 
-    from robotrace.plugin import read_rows
+    from robotrace.plugin import read_arrays, read_rows
 
     assert reproduce["reproducible"], reproduce["reason"]
     env = gym.make(_spec(reproduce))
@@ -79,9 +79,7 @@ def _run(reproduce: dict[str, Any], actions: Path) -> dict[str, Any]:
     observation, _ = env.reset(seed=int(reproduce["seed"]) if seeded else None, options=options)
     found: dict[str, list[Any]] = {"observations": [pickle.dumps(observation)]}
     found |= {"rewards": [], "terminated": [], "truncated": []}
-    with np.load(actions, allow_pickle=False) as arrays:
-        taken = read_rows({key: arrays[key] for key in arrays}, "action")
-    for action in taken:
+    for action in read_rows(read_arrays(actions), "action"):
         observation, reward, terminated, truncated, _ = env.step(action)
         found["observations"].append(pickle.dumps(observation))  # at once: an env may reuse its buffers
         for name, value in (("rewards", reward), ("terminated", terminated), ("truncated", truncated)):

@@ -29,7 +29,7 @@ try:
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
-    from robotrace.capture.rows import Graph, read_rows
+    from robotrace.capture.rows import Graph, read_arrays, read_rows
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
@@ -61,6 +61,7 @@ __all__ = [
     "new_recorder",
     "new_vector_recorder",
     "rate",
+    "read_arrays",
     "read_rows",
     "record",
     "resolve_options",

@@ -342,3 +342,13 @@ def test_an_episode_shorter_than_its_window_is_kept_whole() -> None:
 def test_there_is_no_stream_of_that_name() -> None:
     with pytest.raises(KeyError, match="nothing"):
         read_rows({}, "nothing")
+
+
+def test_what_says_how_leaves_make_up_a_row_is_no_array_a_reader_could_take_for_rows():
+    observations = [{"a": np.zeros(2), "b": (1, 2.0)} for _ in range(5)]
+    arrays, episode = record(observations)
+    assert same(read_rows(arrays, "observation"), observations)
+    with np.load(episode.folder / "sensors.npz", allow_pickle=False) as file:
+        # The rule of existing clients: row i of every array, as far as the shortest goes.
+        assert min(len(file[key]) for key in file.files) == 4
+        assert not [key for key in file.files if "structure" in key]

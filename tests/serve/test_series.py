@@ -315,7 +315,6 @@ def test_rows_of_different_lengths_are_no_chart_and_what_lies_beside_them_is_no_
             "some/value": np.array([1.0]),
             "some/_rows": np.array([1]),
             "some/_t_ns": clock(1),
-            "observation/_structure": np.array(["{}"]),
         }
     )
     assert answer.skipped == {"text": "rows of different lengths"}

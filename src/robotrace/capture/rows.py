@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Graph", "read_rows"]
+__all__ = ["Graph", "read_arrays", "read_rows"]
+
+_STRUCTURE = "_structure"
 
 
 class Graph(NamedTuple):
@@ -28,11 +31,35 @@ class _Absent:
 _ABSENT = _Absent()
 
 
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Everything in a ``sensors.npz`` or ``actions.npz``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its arrays by key, and ``<stream>/_structure``, a text () of JSON, for each stream whose rows are no single
+        array: the file says it in its comment, where no reader takes it for a row.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged, or an array of it needs pickle.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+        comment = file.zip.comment
+    try:
+        structures = json.loads(comment)["structure"]
+    except (ValueError, TypeError, KeyError):  # a file of somebody else's, with a comment of its own or none
+        structures = {}
+    return {**arrays, **{f"{stream}/{_STRUCTURE}": np.array(json.dumps(found)) for stream, found in structures.items()}}
+
+
 def read_rows(arrays: Mapping[str, NDArray[Any]], stream: str) -> list[Any]:
     """The rows of a stream, as they were when they were recorded.
 
     Args:
-        arrays: What ``numpy.load(path, allow_pickle=False)`` gives for ``sensors.npz`` or ``actions.npz``.
+        arrays: What :func:`read_arrays` gives for ``sensors.npz`` or ``actions.npz``.
         stream: ``observation``, ``action``, …
 
     Returns:
@@ -42,8 +69,8 @@ def read_rows(arrays: Mapping[str, NDArray[Any]], stream: str) -> list[Any]:
     Raises:
         KeyError: There is no such stream.
     """
-    described = f"{stream}/_structure"
-    structure = json.loads(str(arrays[described][0])) if described in arrays else {"leaf": stream}
+    described = f"{stream}/{_STRUCTURE}"
+    structure = json.loads(str(arrays[described])) if described in arrays else {"leaf": stream}
     leaves: dict[str, dict[int, Any]] = {}
     for name, levels, is_text in _leaves(structure, 0):
         leaves[name] = dict(_leaf_rows(arrays, name, levels, is_text))

@@ -27,6 +27,7 @@ last seconds are kept, the first blocks may be gone: rows keep their numbers, co
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,17 @@ from pathlib import Path
 from robotrace.deliver.blocks import Block, Column, Layout, Record
 from robotrace.deliver.npz import Member
 
-__all__ = ["CLOCK_KEY", "Columns", "Cut", "collect_columns", "first_row", "last_stamp", "members", "resume_at"]
+__all__ = [
+    "CLOCK_KEY",
+    "Columns",
+    "Cut",
+    "collect_columns",
+    "first_row",
+    "last_stamp",
+    "members",
+    "resume_at",
+    "structures",
+]
 
 CLOCK_KEY = "_t_ns"
 
@@ -173,6 +184,23 @@ def first_row(columns: Columns, t_ns: int) -> int:
     return next((row for row, stamp in rows if stamp >= t_ns), clock.first + clock.count - 1)
 
 
+def structures(columns: Columns, artifact: str) -> bytes:
+    """What says how the leaves of a file's streams make up their rows, as the comment of that file; maybe empty.
+
+    JSON ``{"structure": {stream: …}}``. No array of its own: a reader that takes row i of every array, as far as the
+    shortest goes, would find one row.
+    """
+    texts = {
+        key.removesuffix(_ONCE): b"".join(column.read()).decode("utf-32-le").rstrip("\0")
+        for key, column in columns.items()
+        if key.endswith(_ONCE) and column.layout.artifact == artifact
+    }
+    if not texts:
+        return b""
+    structure = {stream: json.loads(text) for stream, text in texts.items()}
+    return json.dumps({"structure": structure}, separators=(",", ":")).encode()
+
+
 def members(columns: Columns, cut: Cut) -> dict[str, list[Member]]:
     """The arrays of each file, from the cut on."""
     found: dict[str, list[Member]] = {"sensors": [], "actions": []}
@@ -187,10 +215,6 @@ def _leaf(columns: Columns, leaf: str, cut: Cut) -> Iterator[tuple[str, Member]]
     levels = list(itertools.takewhile(columns.__contains__, levels))
     value = columns.get(f"{leaf}/value")
     rows = columns[levels[0]] if levels else value
-    for key in (key for key in columns if key.rpartition("/")[0] == leaf and key.endswith("/_structure")):
-        structure = columns[key]
-        layout = structure.layout
-        yield layout.artifact, Member(key, layout.descr, (structure.count, *layout.shape), structure.read())
     if rows is None:
         return
     artifact = rows.layout.artifact

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Member", "write_npz"]
+__all__ = ["LONGEST_COMMENT", "Member", "write_npz"]
+
+LONGEST_COMMENT = 65_535
+"""Bytes; of the zip format."""
 
 _LEVEL = 1
 
@@ -28,8 +31,14 @@ class Member:
     deflate: bool = False
 
 
-def write_npz(path: Path, members: Iterable[Member]) -> None:
-    """Write an ``.npz`` that ``numpy.load(path, allow_pickle=False)`` reads."""
+def write_npz(path: Path, members: Iterable[Member], comment: bytes = b"") -> None:
+    """Write an ``.npz`` that ``numpy.load(path, allow_pickle=False)`` reads.
+
+    Args:
+        path: The file.
+        members: Its arrays.
+        comment: The archive's, at most :data:`LONGEST_COMMENT` bytes; no reader of arrays sees it.
+    """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True, compresslevel=_LEVEL) as archive:
         for member in members:
             # A member given by name takes the archive's compression, and the oldest date a zip can carry: the same
@@ -39,6 +48,7 @@ def write_npz(path: Path, members: Iterable[Member]) -> None:
                 file.write(_npy_header(member.descr, tuple(member.shape)))
                 for chunk in member.chunks:
                     file.write(chunk)
+        archive.comment = comment
 
 
 def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:

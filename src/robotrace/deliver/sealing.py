@@ -21,9 +21,10 @@ from robotrace.deliver.columns import (
     last_stamp,
     members,
     resume_at,
+    structures,
 )
 from robotrace.deliver.files import fsync_file, read_json, sha256_of
-from robotrace.deliver.npz import write_npz
+from robotrace.deliver.npz import LONGEST_COMMENT, write_npz
 from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool
 from robotrace.ingest import CONTENT_TYPES
 
@@ -98,7 +99,9 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
     for kind, arrays in members(columns, cut).items():
         if arrays:
             files[kind] = folder / f"{kind}.npz"
-            write_npz(files[kind], arrays)
+            structure = structures(columns, kind)
+            # Thousands of leaves: their arrays are there, how they nest is not.
+            write_npz(files[kind], arrays, structure if len(structure) <= LONGEST_COMMENT else b"")
     video = folder / VIDEO_FILE
     if video.is_file() and video.stat().st_size > 0:
         files["video"] = video
