@@ -2,7 +2,8 @@
 
 Never by ``vars``, ``__dict__`` or ``hasattr(…, "__dict__")``: on CPython 3.11 and 3.12 the first of these gives the
 object a dictionary for good, and every later read of its attributes is slower for it: 0.4 µs a step of CartPole, and
-0.6 µs with its wrappers, for the rest of the run.
+0.6 µs with its wrappers, for the rest of the run. (An attribute that is new to a class which has had 30 instances does
+the same: the price of attaching to the 31st.)
 """
 
 from __future__ import annotations
