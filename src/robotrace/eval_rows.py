@@ -141,7 +141,7 @@ def _offsets_of(arrays: Mapping[str, Any], key: str, np: Any) -> Any:
     leaf, _, field = key.rpartition("/")
     if field != "value":
         return None
-    levels = []
+    levels: list[Any] = []
     while (name := f"{leaf}/{_OFFSETS}" + (f"_{len(levels)}" if levels else "")) in arrays:
         levels.append(np.asarray(arrays[name]))
     if not levels:

@@ -87,7 +87,7 @@ class CaptureOptions(TypedDict, total=False):
     enabled: bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The options with their defaults, checked.
 
