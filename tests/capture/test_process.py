@@ -153,6 +153,24 @@ def test_a_loop_that_outruns_the_writer_steps_aside_and_loses_nothing(
     assert observations(sealed[0]) == [float(k) for k in range(60_001)]
 
 
+def test_a_loop_of_short_episodes_steps_aside_at_their_ends_once_many_wait_to_be_sealed(
+    process: RecordingProcess, sealed: list[SealedEpisode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yields: list[int] = []
+    gate = threading.Event()
+    monkeypatch.setattr(process_module, "_MANY_UNSEALED", 5)
+    monkeypatch.setattr(process_module.time, "sleep", lambda seconds: yields.append(process.unsealed))
+    process.enqueue(lambda: gate.wait(60.0) and None)  # a writer that gets no turn
+    for _ in range(8):
+        record(process, steps=2)
+    assert yields == [6, 7, 8]
+    gate.set()
+    assert process.drain(60.0)
+    record(process, steps=2)
+    assert process.drain(60.0)
+    assert (len(yields), len(sealed), process.unsealed) == (3, 9, 0)
+
+
 def test_a_discarded_episode_leaves_nothing(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
     recording = Recording(process, EnvClock("wall"), lambda uuid: {"source": "sim", "metadata": {}})
     recording.begin(np.zeros(2))
