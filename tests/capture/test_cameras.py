@@ -257,3 +257,40 @@ def test_the_video_of_the_last_seconds_is_in_memory_until_its_end(tmp_path: Path
     assert metadata["video"]["frames_submitted"] == 301
     first = float(pictures[0].to_ndarray(format="rgb24").mean())
     assert first == pytest.approx(step % 200, abs=4)
+
+
+@pytest.mark.parametrize("told_by", ["a step's length", "the simulator", "the wall clock"])
+@pytest.mark.parametrize("calls", ["step_calls", "result"])
+def test_a_picture_in_an_observation_has_the_time_it_was_seen(calls: str, told_by: str) -> None:
+    simulated = iter([0.0, *(0.02 * k for k in range(9))])  # asked once more at the start: for the time that is 0
+    clock = {
+        "a step's length": EnvClock("dt", STEP_NS),
+        "the simulator": EnvClock("data.time", STEP_NS, lambda: float(next(simulated))),
+        "the wall clock": EnvClock("wall"),
+    }[told_by]
+    sealed: list[SealedEpisode] = []
+    process = RecordingProcess(open_spool(), sealed.append)
+    recording = Recording(process, clock, lambda uuid: {"source": "sim", "metadata": {}})
+
+    def observe(step: int) -> dict[str, Any]:
+        return {"wrist": picture(20 * step, (96, 128)), "at": np.full(2, step)}
+
+    recording.begin(observe(0))
+    before, after = recording.step_calls(None, lambda *_: None, pytest.fail)
+    for step in range(1, 9):
+        if calls == "step_calls":
+            before(0)
+            after((observe(step), 0.0, False, step == 8, {}))
+        else:
+            recording.act(0)
+            recording.result(observe(step), 0.0, False, step == 8)
+    recording.end("ready", {}, fps=50.0)
+    assert process.close(60.0)
+    with np.load(sealed[0].folder / "sensors.npz") as sensors:
+        seen = sensors["observation.at/_t_ns"] / 1e9
+        assert "observation.wrist/value" not in sensors.files
+    with av.open(str(sealed[0].folder / "video.mp4")) as container:
+        frames = list(container.decode(video=0))
+    levels = [round(float(frame.to_ndarray(format="rgb24").mean()) / 20) for frame in frames]
+    assert levels == list(range(9))
+    assert [frame.time for frame in frames] == pytest.approx(seen, abs=1e-4)

@@ -83,14 +83,12 @@ class Recording:
             if recording is not None:
                 recording.frame(value, name, lossy_of=name)
 
-        self._observation = Stream(
-            "observation",
-            "sensors",
-            "all",
-            space=observation_space,
-            fates=lambda leaves: images_plan(leaves, options.images),
-            picture=picture,
-        )
+        # Of observations alone: what becomes of the images in them.
+        self._images: dict[str, Any] = {
+            "fates": lambda leaves: images_plan(leaves, options.images),
+            "picture": picture,
+        }
+        self._observation = Stream("observation", "sensors", "all", space=observation_space, **self._images)
         self._action = Stream("action", "actions", "before", space=action_space)
         self._reward = Stream("reward", "sensors", "after", as_float=True)
         self._terminated = Stream("terminated", "sensors", "after")
@@ -222,8 +220,9 @@ class Recording:
         """What came of the action."""
         stamp = time.perf_counter_ns()
         self._drain()
-        self._observation.append(observation)
+        # The stamp before the observation, whose pictures are of that moment.
         self._outcome(stamp, reward, terminated, truncated)
+        self._observation.append(observation)
         self._inform(info)
         self._full(stamp)
 
@@ -341,7 +340,6 @@ class Recording:
             try:
                 stamp = now()
                 observation, reward, terminated, truncated, info = result
-                observe.append(observation)
                 done = False
                 if (
                     terminated is flag
@@ -354,13 +352,15 @@ class Recording:
                     self._outcome(stamp, reward, terminated, truncated)
                     done = terminated or truncated
                     kind, flag = self._hot_kinds()
-                    full = self._room()
+                # After its stamp, which is that of the pictures in it.
+                observe.append(observation)
                 if infos is not None:
                     infos.append(info if keys is None else {key: info[key] for key in keys if key in info})
                 # The last frame is the one that shows what went wrong.
                 if picture is not None and (done or every == 1 or self.steps % every == 0):
                     picture()
-                    full = self._room()  # the frame's time was asked for: nothing is aside any more
+                if not hot:  # a picture's time was asked for, or the step looked different: nothing is aside any more
+                    full = self._room()
                 if observe.loose:
                     self._bytes += observe.row_bytes
                 if infos is not None and infos.loose:
@@ -442,7 +442,8 @@ class Recording:
     def _stream(self, name: str, artifact: Literal["sensors", "actions"]) -> Stream:
         stream = self._named.get((name, artifact))
         if stream is None:
-            stream = Stream(name, artifact, "all", as_float=name == "reward", sparse=True)
+            images = self._images if (name, artifact) == ("observation", "sensors") else {}
+            stream = Stream(name, artifact, "all", as_float=name == "reward", sparse=True, **images)
             self._named[name, artifact] = stream
             self._streams = (*self._streams, stream)
         return stream
