@@ -19,6 +19,7 @@ pytest.importorskip("av")
 from recorded import RecordedEpisode, sealed  # noqa: E402
 
 from robotrace import session  # noqa: E402
+from robotrace.capture import tap  # noqa: E402
 from robotrace.errors import ConfigurationError  # noqa: E402
 from robotrace.plugin import attach, detach  # noqa: E402
 
@@ -355,3 +356,52 @@ def test_a_forked_copy_is_silent() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     run(env)
     assert len(episodes()) == 2
+
+
+class Old(Arm):
+    """Gives four values, of a kind that nobody can tell ends from."""
+
+    def __init__(self, done: Any, info: Any) -> None:
+        super().__init__()
+        self.given = done, info
+
+    def step(self, action: Any) -> Any:
+        return self.at, 0.0, *self.given
+
+
+@pytest.mark.parametrize(
+    ("done", "info"),
+    [(np.zeros(2, bool), ["a", "b"]), (np.zeros(2, bool), 7), (np.zeros(2), [{}, {}]), (object(), None)],
+)
+def test_values_that_say_no_end_cost_the_recording_not_the_loop(
+    done: Any, info: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    env = attached(Old(done, info))
+    env.reset()
+    for _ in range(3):
+        result = env.step(np.ones(2))
+        assert result[2] is done
+        assert result[3] is info
+
+
+@pytest.mark.parametrize(
+    ("done", "info", "terminated", "truncated"),
+    [
+        ([1, 1, 0], [{"TimeLimit.truncated": True}, {}, {}], [0, 1, 0], [1, 0, 0]),
+        ([1, 1, 0], {"TimeLimit.truncated": np.array([True, False, True])}, [0, 1, 0], [1, 0, 0]),
+        ([1, 1, 0], {"time_outs": np.array([0, 1, 0])}, [1, 0, 0], [0, 1, 0]),
+        ([1, 1, 0], {"episode": 3}, [1, 1, 0], [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [bool, int])
+def test_one_done_for_both_ends_is_told_apart_for_each_env(
+    done: Any, info: Any, terminated: Any, truncated: Any, dtype: Any
+) -> None:
+    if dtype is int and isinstance(info, list):
+        pytest.skip("Stable-Baselines3 gives bools")
+    observation = np.zeros(3)
+    five = tap._five((observation, 0.0, np.array(done, dtype), info))
+    assert five[0] is observation
+    assert [five[2].tolist(), five[3].tolist()] == [list(map(bool, terminated)), list(map(bool, truncated))]
+    assert five[4] is info

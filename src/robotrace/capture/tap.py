@@ -438,12 +438,26 @@ def _two(result: Any) -> tuple[Any, Any]:
 
 
 def _five(result: Any) -> Any:
-    """What ``step`` returned; environments of the old ``gym`` give one ``done`` for both ends."""
-    if isinstance(result, (tuple, list)) and len(result) == 4:
-        observation, reward, done, info = result
-        if getattr(done, "shape", ()):  # Stable-Baselines3's vectors: one flag and one info an environment
-            truncated = done & [bool(one.get("TimeLimit.truncated", False)) for one in info]
-            return observation, reward, done & ~truncated, truncated, info
+    """What ``step`` returned; environments of the old ``gym`` give one ``done`` for both ends. Never raises."""
+    if not isinstance(result, (tuple, list)) or len(result) != 4:
+        return result
+    observation, reward, done, info = result
+    try:
+        terminated, truncated = _ends(done, info)
+    except Exception:  # values of another kind: the recorder says so, and the loop goes on
+        return result
+    return observation, reward, terminated, truncated, info
+
+
+def _ends(done: Any, info: Any) -> tuple[Any, Any]:
+    """(terminated, truncated) of one ``done``, or of one an environment."""
+    if not getattr(done, "shape", ()):
         truncated = bool(done) and isinstance(info, Mapping) and bool(info.get("TimeLimit.truncated", False))
-        return observation, reward, bool(done) and not truncated, truncated, info
-    return result
+        return bool(done) and not truncated, truncated
+    if isinstance(info, Mapping):  # one value an environment: the old gym's vectors, and Isaac Gym's tensors
+        done = done != 0
+        told = next((info[key] for key in ("TimeLimit.truncated", "time_outs") if key in info), None)
+        truncated = done & False if told is None else done & (told != 0)
+    else:  # Stable-Baselines3's: one info an environment
+        truncated = done & [bool(one.get("TimeLimit.truncated", False)) for one in info]
+    return done & ~truncated, truncated
