@@ -148,6 +148,8 @@ def stepped(times: list[Any], **options: Any) -> RecordedEpisode:
         ([0.0, None, 0.5], {}, [0, 1, 500], "caller", {"unstamped": 1}),
         ([0.0, float("nan"), "later"], {}, [0, 1, 2], "caller", {"unstamped": 2}),
         ([None, 3.0, None], {}, [0, 1, 2], "monotonic", {"unstamped": 1}),
+        ([0.0, 1e300, 0.5], {}, [0, 1, 500], "caller", {"unstamped": 1}),
+        ([0.0, 10.0**10, -(10.0**10)], {}, [0, 1, 2], "caller", {"unstamped": 2}),  # nanoseconds, by mistake
         ([np.float32(1.0), np.float64(1.5), 2], {}, [0, 500, 1000], "caller", None),
     ],
 )
@@ -222,6 +224,32 @@ def test_infos_are_kept_as_the_option_says(infos: Any, keys: list[str]) -> None:
     (found,) = episodes()
     assert [key for key in found.arrays("sensors") if key.startswith("info") and key.endswith("value")] == keys
     assert found.metadata.get("final_info") == (None if infos is False else {"x": 2.0})
+
+
+def test_an_info_that_the_caller_fills_anew_is_what_it_was_at_its_step() -> None:
+    info: dict[str, Any] = {"is_success": True}
+    with robotrace.record() as episode:
+        episode.step(observation=1.0, info=info)
+        info.update(is_success=False, next_goal=2)
+    (found,) = episodes()
+    assert (found.metadata["outcome"]["success"], found.metadata["final_info"]) == (True, {"is_success": True})
+
+
+@pytest.mark.parametrize(("images", "kept"), [("auto", "video"), ("arrays", "arrays"), ("drop", None)])
+def test_images_in_observations_become_what_the_option_says(images: Any, kept: str | None) -> None:
+    with robotrace.record(images=images) as episode:
+        for k in range(4):
+            episode.step(observation={"wrist": picture(40 * k, (96, 128)), "joints": np.full(2, k)}, t=0.1 * k)
+            episode.step(sensors={"battery": 24.0}, t=0.1 * k + 0.05)
+    (found,) = episodes()
+    sensors = found.arrays("sensors")
+    assert sensors["observation.joints/value"][:, 0].tolist() == [0, 1, 2, 3]
+    assert ("observation.wrist/value" in sensors) is (kept == "arrays")
+    assert ("video" in found.metadata) is (kept == "video")
+    if kept == "video":
+        frames, times = found.frames()
+        assert [round(float(frame.mean()) / 40) for frame in frames] == [0, 1, 2, 3]
+        np.testing.assert_allclose(times, [0.0, 0.1, 0.2, 0.3], atol=1e-3)
 
 
 # --- which are recorded

@@ -32,6 +32,9 @@ _CAMERA = "camera"
 _STREAMS = frozenset({"observation", "action", "reward", "terminated", "truncated", "info", "wall_clock"})
 """Names of streams that are no sensor's."""
 
+_LONGEST_S = 2.0**33
+"""272 years: what is further from the first step is no time in seconds, and no int64 of nanoseconds."""
+
 _series = Series()
 """Of this process: every loop's episodes are numbered and limited together, since each ``with`` is a recorder anew."""
 
@@ -43,7 +46,8 @@ class _Timeline:
         source: ``caller``, ``fps`` or ``monotonic``; the first step decides.
         step_ns: The length of a step, where the ``fps`` option says it.
         out_of_order: Steps earlier than one before them.
-        unstamped: Steps whose own time could not be used: missing among others that had one, or no number.
+        unstamped: Steps whose own time could not be used: missing among others that had one, no number, or
+            centuries from the first.
     """
 
     def __init__(self, options: Options, now: Callable[[], int]) -> None:
@@ -67,6 +71,8 @@ class _Timeline:
         if self.source is None:
             self.source = "caller" if seconds is not None else "fps" if self._counted else "monotonic"
             self._first_s, self._first_now, self._last_now = seconds or 0.0, now, now
+        if seconds is not None and abs(seconds - self._first_s) > _LONGEST_S:
+            seconds = None
         if (seconds is None) is (self.source == "caller") or (t is not None and seconds is None):
             self.unstamped += 1
         if self.source == "caller":
@@ -258,7 +264,9 @@ class LoopEpisode:
             if name in given:
                 given[name] = self._last[name] = bool(given[name])
         if "info" in given:
-            self._last["info"] = info = given.pop("info")
+            info = given.pop("info")
+            # Asked at the end of the episode, when the caller may have filled it anew.
+            self._last["info"] = dict(info) if isinstance(info, Mapping) else {}
             wanted = self._options.infos
             if wanted is True:
                 given["info"] = dict(info)
