@@ -193,6 +193,19 @@ def test_an_int_beyond_64_bits_among_others_costs_its_own_row() -> None:
     assert "missing in row 2" in made.faults()["observation/value"]
 
 
+def test_ints_that_only_unsigned_ones_hold_do_not_mix_with_negative_ones() -> None:
+    made = stream()
+    for value in (2**63, 2**64 - 1, 5, -1, 2**63):
+        made.append(value)
+    found = recorded(made)
+    assert {key: values.tolist() for key, values in found.items()} == {
+        "observation/value": [2**63, 2**64 - 1],
+        "observation#1/value": [5, -1],
+        "observation#2/value": [2**63],
+    }
+    assert found["observation/value"].dtype == np.uint64
+
+
 def test_ints_among_floats_are_floats() -> None:
     made = stream()
     for value in (0, 0.5, 1, 2**60, 0.25):

@@ -326,6 +326,8 @@ class Leaf:
             )
             if self.as_float and item.scalar in (int, float):
                 segment.descr, segment.scalar = _FLOAT64, float
+            elif item.scalar is int and item.descr != _INT64:
+                segment.scalar = None  # uint64: as bytes, since a list of ints would take a negative one, too
         if segment.scalars and item.scalar is None:
             item.data = np.frombuffer(item.data, item.descr)[0]
         elif not segment.scalars and item.scalar is not None:
