@@ -93,7 +93,7 @@ class EnvFacts:
                 **{name: version for name, version in found.items() if version is not None},
             },
         }
-        local = list(sources((kind.__module__, *described.modules), is_installed=package_version))
+        local = list(sources((kind.__module__, *described.modules), is_installed=_distribution_version))
         if local:
             self.reproduce["sources"] = local
 
@@ -118,8 +118,9 @@ class ResetRecord:
             self._resets_since_seed += 1
         found: dict[str, Any] = {"seed": _plain(self._seed), "resets_since_seed": self._resets_since_seed}
         if options:
-            found["reset_options"] = dict(options)
-            if not _is_json(found["reset_options"]):
+            copied = _json_copy(dict(options))
+            found["reset_options"] = dict(options) if copied is None else copied
+            if copied is None:
                 found["reason"] = "the reset's options cannot be written as JSON"
         self._generator = main_generator(env)
         if self._generator is not None:
@@ -191,22 +192,28 @@ class ResetRecord:
 
 def package_version(name: str) -> str | None:
     """The version of an installed distribution of that name, else the module's ``__version__``, else None."""
+    version = _distribution_version(name) or getattr(sys.modules.get(name), "__version__", None)
+    return version if isinstance(version, str) else None
+
+
+def _distribution_version(name: str) -> str | None:
     try:
         return packages.version(name)
     except packages.PackageNotFoundError:
-        version = getattr(sys.modules.get(name), "__version__", None)
-        return version if isinstance(version, str) else None
+        return None
 
 
 def _one_line(space: Any) -> str:
     return " ".join(str(space).split())
 
 
-def _is_json(value: Any) -> bool:
+def _json_copy(value: Any) -> Any:
+    """A copy, deep since it is written down later; None of what would come back as something else."""
     try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+        copied = json.loads(json.dumps(value, allow_nan=False))
+        return copied if bool(copied == value) else None
     except (TypeError, ValueError):
-        return False
+        return None
 
 
 def _kwargs_hash(kwargs: Mapping[str, Any]) -> str | None:

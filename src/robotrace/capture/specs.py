@@ -67,7 +67,7 @@ def _describe(spec: Any) -> SpecText:
     fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec) if field.init}
     fields.pop("additional_wrappers", None)
     kwargs = {key: value for key, value in (fields.pop("kwargs", None) or {}).items() if shows or key != "render_mode"}
-    fields["vector_entry_point"] = None if "vector_entry_point" in fields else fields.pop("vector_entry_point", None)
+    fields["vector_entry_point"] = None  # a single env is made
     reason = "the spec says that the env is not deterministic" if fields.get("nondeterministic") else None
     tuples: list[list[str | int]] = []
     entry_point, why = _entry_point(fields.pop("entry_point", None), spec.id)

@@ -164,6 +164,8 @@ def test_an_env_of_a_script_is_found_in_its_file(tmp_path: Path) -> None:
             import gymnasium as gym
             import numpy as np
 
+            __version__ = "1.0"  # a version makes no installed package of it
+
             class Arm(gym.Env):
                 observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
                 action_space = gym.spaces.Discrete(3)
@@ -220,6 +222,18 @@ def test_an_env_of_a_script_is_found_in_its_file(tmp_path: Path) -> None:
         assert module in {source["module"] for source in sources}
         assert all(len(source["sha256"]) == 64 for source in sources)
         assert_it_happens_again(found[name], tmp_path / name)
+
+
+def test_a_resets_options_are_what_they_were_at_the_reset() -> None:
+    options = {"goal": {"at": [1, 2]}}
+    recorder = RoboTraceRecorder(Unseen(how="none"), keep_partial="always")
+    recorder.reset(seed=1, options=options)
+    options["goal"]["at"][0] = 99
+    recorder.step(0)
+    recorder.close()
+    assert recorder.flush()
+    (episode,) = sealed()
+    assert episode.metadata["reproduce"]["reset_options"] == {"goal": {"at": [1, 2]}}
 
 
 class Unseen(gym.Env):
