@@ -67,6 +67,9 @@ def test_an_unknown_option_is_named_with_the_nearest() -> None:
         ("metadata", [1]),
         ("tags", "one"),
         ("tags", None),
+        ("tags", (tag for tag in ("one", "two"))),
+        ("infos", iter(["speed"])),
+        ("env_indices", iter([0])),
         ("failure", True),
     ],
 )

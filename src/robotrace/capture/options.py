@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
@@ -276,7 +276,7 @@ def _environment_seed() -> int | None:
 def _are_indices(value: Any) -> bool:
     return (
         not isinstance(value, (str, Mapping))
-        and isinstance(value, Iterable)
+        and isinstance(value, Collection)  # no generator: looking at it would use it up
         and all(hasattr(item, "__index__") and not isinstance(item, bool) and item >= 0 for item in value)
     )
 
@@ -284,6 +284,6 @@ def _are_indices(value: Any) -> bool:
 def _are_texts(value: Any) -> bool:
     return (
         not isinstance(value, (str, Mapping))
-        and isinstance(value, Iterable)
+        and isinstance(value, Collection)  # no generator: looking at it would use it up
         and all(isinstance(item, str) for item in value)
     )
