@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,55 @@ def test_a_killed_encoder_is_noticed_and_never_waited_for(tmp_path: Path) -> Non
     assert result.cameras is None
     assert result.error is not None
     worker.close(5.0)
+
+
+def test_a_dead_encoder_whose_place_is_taken_still_has_an_answer(tmp_path: Path) -> None:
+    # Mechanism: the next episode closes the dead one's socket while the writer is about to ask it.
+    worker = EncoderProcess(())
+    video, _ = start(worker, tmp_path / "v.mp4")
+    os.kill(worker._process.pid, signal.SIGKILL)
+    eventually(lambda: not worker.alive)
+    worker.close(5.0)
+    result = video.result(30.0)
+    assert result.cameras is None
+    assert result.error is not None
+    assert "died" in result.error
+
+
+def test_another_threads_frame_does_not_come_between_the_parts_of_a_message(
+    tmp_path: Path, worker: EncoderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, camera = start(worker, tmp_path / "v.mp4")
+    send_fds = video_module.socket.send_fds
+    threads: list[threading.Thread] = []
+
+    def send_and_let_others(*args: Any) -> int:
+        sent = send_fds(*args)
+        threads.append(threading.Thread(target=put, args=(camera, 5)))
+        threads[-1].start()
+        threads[-1].join(0.2)  # where nobody holds it back, it has put its frames by then
+        return sent
+
+    monkeypatch.setattr(video_module.socket, "send_fds", send_and_let_others)
+    other, second = start(worker, tmp_path / "w.mp4")
+    for thread in threads:
+        thread.join(30)
+    put(second, 7)
+    video.close()
+    other.close()
+    assert (frames(video.result(60.0)), frames(other.result(60.0))) == ([5], [7])
+
+
+def test_without_pyav_the_steps_are_recorded_and_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "robotrace.capture.encoding", None)
+    video, camera = start(None, tmp_path / "v.mp4")
+    put(camera, 100)  # more than the queue holds
+    video.close()
+    result = video.result(60.0)
+    assert result.cameras == ()
+    assert result.error is not None
+    assert "robotrace.capture.encoding" in result.error
+    assert not (tmp_path / "v.mp4").exists()
 
 
 def test_ctrl_c_and_sigterm_to_the_group_do_not_end_the_encoder(tmp_path: Path, worker: EncoderProcess) -> None:

@@ -234,7 +234,7 @@ class EpisodeFile:
             return
         file = self.folder / VIDEO_FILE
         counted: list[int] = []
-        if result.cameras is None:
+        if result.cameras is None and file.exists():
             # Here, not above: PyAV takes 90 ms and 20 MB that the training process has no other use for.
             from robotrace.capture.mp4 import count_frames
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -125,6 +126,7 @@ class EncoderProcess:
             raise
         finally:
             theirs.close()
+        self._sending = threading.RLock()  # a message of several parts is not to be mixed with another thread's
         self._numbers = 0
         self._answers: dict[int, VideoResult] = {}
         self._free_rings: list[FrameRing] = []
@@ -141,7 +143,8 @@ class EncoderProcess:
         """Begin a video; the worker creates the file."""
         number = self._number()
         body = json.dumps({"path": os.fspath(path), "settings": dataclasses.asdict(settings)}).encode()
-        self._socket.sendall(MESSAGE.pack(OPEN, number, len(body), 0) + body)
+        with self._sending:
+            self._socket.sendall(MESSAGE.pack(OPEN, number, len(body), 0) + body)
         return _WorkerVideo(self, number)
 
     def add_camera(self, video: int, name: str, shape: tuple[int, int, int]) -> tuple[int, FrameRing]:
@@ -149,8 +152,9 @@ class EncoderProcess:
         number = self._number()
         ring = self._ring(shape)
         body = json.dumps({"video": video, "name": name, "shape": shape}).encode()
-        socket.send_fds(self._socket, [MESSAGE.pack(CAMERA, number, len(body), 0)], [ring.descriptor])
-        self._socket.sendall(body)
+        with self._sending:
+            socket.send_fds(self._socket, [MESSAGE.pack(CAMERA, number, len(body), 0)], [ring.descriptor])
+            self._socket.sendall(body)
         return number, ring
 
     def release(self, ring: FrameRing) -> None:
@@ -162,7 +166,8 @@ class EncoderProcess:
 
     def send(self, operation: bytes, number: int, argument: int, t_ns: int) -> None:
         """One message to the worker."""
-        self._socket.sendall(MESSAGE.pack(operation, number, argument, t_ns))
+        with self._sending:
+            self._socket.sendall(MESSAGE.pack(operation, number, argument, t_ns))
 
     def answer(self, video: int, timeout_s: float) -> VideoResult:
         """The worker's answer to a CLOSE."""
@@ -174,15 +179,16 @@ class EncoderProcess:
                     # It may go on writing into a file that is about to be hashed.
                     self._process.kill()
                     return VideoResult(None, "the encoder did not finish in time")
-                self._socket.settimeout(remaining)
                 try:
+                    self._socket.settimeout(remaining)
                     data = self._socket.recv(65536)
                 except TimeoutError:
                     continue
                 except OSError as exc:
                     return VideoResult(None, f"the encoder process died: {exc}")
                 finally:
-                    self._socket.settimeout(None)
+                    with contextlib.suppress(OSError):  # closed: a new process has taken the dead one's place
+                        self._socket.settimeout(None)
                 if not data:
                     return VideoResult(None, "the encoder process died")
                 self._take(data)
@@ -308,8 +314,13 @@ class _ThreadVideo:
         return self._result
 
     def _run(self) -> None:
-        from robotrace.capture.encoding import Encoding
-
+        try:
+            from robotrace.capture.encoding import Encoding
+        except Exception as exc:  # PyAV is missing, or broken: the steps are recorded without pictures
+            self._result = VideoResult((), f"{type(exc).__name__}: {exc}")
+            while self.frames.get() is not None:
+                pass
+            return
         encoding = Encoding(self._path, self._settings, FIRST_PRESET)
         declared = 0
         while (item := self.frames.get()) is not None:
