@@ -61,6 +61,13 @@ def test_floats_from_0_to_255_are_not_taken_for_white() -> None:
         as_rgb(RGB.astype(np.float32))
 
 
+def test_floats_around_0_are_not_taken_for_black() -> None:
+    with pytest.raises(ValueError, match="from -1"):
+        as_rgb(RGB / 127.5 - 1.0)
+    overshot = np.where(RGB > 4, 1.0, -0.2)  # as resampling does
+    np.testing.assert_array_equal(as_rgb(overshot), np.where(RGB > 4, 255, 0))
+
+
 class Tensor:
     """What of torch.Tensor counts here: it is on another device, has a gradient, and needs no torch to be tested."""
 

@@ -11,6 +11,8 @@ __all__ = ["as_rgb"]
 
 _NOT_UNIT = 2.0
 """A renderer's rounding goes a little beyond 1; what goes beyond this are floats from 0 to 255."""
+_NEGATIVE = -0.5
+"""Or a little below 0; what goes beyond this are values around 0, of which black would be the half."""
 
 
 def as_rgb(frame: Any) -> NDArray[np.uint8]:
@@ -40,6 +42,8 @@ def as_rgb(frame: Any) -> NDArray[np.uint8]:
     elif array.dtype.kind == "f":
         if float(np.max(array)) > _NOT_UNIT:
             raise ValueError(f"a float frame with values up to {float(np.max(array)):g} is no image; it takes [0, 1]")
+        if float(np.min(array)) < _NEGATIVE:
+            raise ValueError(f"a float frame with values from {float(np.min(array)):g} is no image; it takes [0, 1]")
         array = np.rint(np.clip(np.nan_to_num(array), 0.0, 1.0) * 255.0).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise ValueError(f"a frame of dtype {array.dtype} is no image; it takes uint8, bool, or float in [0, 1]")
