@@ -77,6 +77,8 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
 
     def __init__(self, env: gym.Env[Any, Any], **options: Unpack[CaptureOptions]) -> None:
         checked = resolve_options(options)
+        if env is self:  # switched off, __new__ has given back an env that is recorded already
+            return
         if not isinstance(env, gym.Env):
             raise TypeError(
                 f"RoboTraceRecorder records environments of Gymnasium, and this is {type(env).__qualname__}; "

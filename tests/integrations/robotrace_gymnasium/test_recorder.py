@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import logging
+import os
 import pickle
 import random
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from gymnasium_envs import LoggingEnv, read_barcode
 from recorded import sealed
+from trainings import run
 
 from robotrace import session
 from robotrace.deliver.spool import open_spool
@@ -178,6 +180,26 @@ def test_a_killed_encoder_costs_the_rest_of_the_video_and_nothing_that_was_encod
     rollout(env)  # the next episode has a new encoder
     env.flush()
     assert len(sealed()[1].frames()[0]) == 121
+
+
+def test_where_pyav_is_missing_the_steps_are_recorded_and_every_episode_is_sealed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    (tmp_path / "av.py").write_text("raise ImportError('no PyAV here')")
+    body = """
+env = make()
+for _ in range(4):
+    rollout(env)
+env.close()
+assert env.flush(30)
+"""
+    done = run(body, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert done.returncode == 0, done.stderr
+    found = sealed()
+    assert [len(episode.arrays("sensors")["reward/value"]) for episode in found] == [30] * 4
+    assert all("video" in episode.metadata["incomplete"] for episode in found)
+    assert "no PyAV here" in found[-1].metadata["incomplete"]["video"]
 
 
 def test_unknown_fields_stay_empty() -> None:
@@ -483,6 +505,15 @@ def test_switched_off_the_env_comes_back_untouched(monkeypatch: pytest.MonkeyPat
     assert RoboTraceRecorder(env, enabled=False) is env
     monkeypatch.setenv("ROBOTRACE_MODE", "disabled")
     assert RoboTraceRecorder(env) is env
+
+
+def test_switched_off_around_a_recorder_it_does_not_become_its_own_env() -> None:
+    # Mechanism: Python calls __init__ on what __new__ gives back, when that is of the class.
+    inside = recorder(LoggingEnv(length=3))
+    assert RoboTraceRecorder(inside, enabled=False) is inside
+    rollout(inside)
+    inside.flush()
+    assert len(sealed()) == 1
 
 
 def test_bad_input_is_one_clear_line_before_anything_is_opened() -> None:
