@@ -165,6 +165,8 @@ def test_gymnasiums_own_go_by_its_version_and_what_is_made_from_its_bases_does_n
     theirs = type("Theirs", (gymnasium.Env,), {"num_envs": 4})
     assert vector_autoreset(ours.__new__(ours)) is (SAME if gymnasium.__version__.startswith("0.") else NEXT)
     assert vector_autoreset(theirs()) is SAME
+    mixed = type("Mixed", (gymnasium.Env, gymnasium.utils.EzPickle), {"num_envs": 4})
+    assert vector_autoreset(mixed()) is SAME
 
 
 def test_t8_the_masks_of_both_worlds_are_copied_before_the_env_takes_them_away() -> None:

@@ -28,6 +28,8 @@ __all__ = ["Autoreset", "Changes", "Segmentation", "reset_mask", "vector_autores
 
 _BASES = ("Env", "VectorEnv")
 """Of Gymnasium's, what everybody's environments are made from: they say nothing of how these reset."""
+_MAKERS = ("gymnasium.vector.", "gymnasium.envs.")
+"""Where its own are; in ``gymnasium.utils`` are mix-ins for all."""
 
 
 class Autoreset(enum.Enum):
@@ -168,6 +170,6 @@ def _named(said: Any) -> Autoreset | None:
 def _by_version(kind: type) -> Autoreset:
     """Of an environment that does not say it: Gymnasium's own go by its version, others reset in the same step."""
     gymnasium = sys.modules.get("gymnasium")
-    ours = any(base.__module__.startswith("gymnasium.") and base.__name__ not in _BASES for base in kind.__mro__)
+    ours = any(base.__module__.startswith(_MAKERS) and base.__name__ not in _BASES for base in kind.__mro__)
     version = str(getattr(gymnasium, "__version__", "0"))
     return Autoreset.NEXT_STEP if ours and not version.startswith("0.") else Autoreset.SAME_STEP
