@@ -73,7 +73,8 @@ def on_host(values: Any, indices: slice | list[int] | None) -> NDArray[Any]:
     if indices is not None:
         if isinstance(values, (tuple, list)):
             values = np.asarray(values)
-        values = values[indices]
+        # Of a list JAX says that it is no index.
+        values = values[indices if isinstance(indices, slice) else np.asarray(indices)]
     if hasattr(values, "detach"):  # torch
         values = values.detach().cpu().numpy()
     return np.asarray(values)
@@ -111,7 +112,9 @@ def final_info(infos: Any, index: int, count: int) -> dict[str, Any]:
         own = _own(infos, _FINAL_INFO, infos[_FINAL_INFO], index, count)
         if isinstance(own, Mapping):
             return dict(own)
-    return info_of(infos, index, count)
+    info = info_of(infos, index, count)
+    own = info.get(_FINAL_INFO)
+    return dict(own) if isinstance(own, Mapping) else info
 
 
 def final_observation(infos: Any, index: int, count: int, space: Any) -> Any:
@@ -132,7 +135,8 @@ def final_observation(infos: Any, index: int, count: int, space: Any) -> Any:
                 own = value[index] if objects else row_of(space, value, index, count)
                 break
     elif isinstance(infos, Sequence) and len(infos) == count and isinstance(infos[index], Mapping):
-        own = infos[index].get("terminal_observation", MISSING)
+        keys = (*_FINAL_OBSERVATIONS, "terminal_observation")  # the last of these is Stable-Baselines3's
+        own = next((infos[index][key] for key in keys if key in infos[index]), MISSING)
     return MISSING if own is None else own
 
 

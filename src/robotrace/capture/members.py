@@ -48,6 +48,7 @@ class Member:
         "_clock",
         "_env",
         "_facts",
+        "_held",
         "_kept",
         "_known",
         "_overwriting",
@@ -101,12 +102,13 @@ class Member:
         """Whether its own resets are seen."""
         self.is_recorded = False
         """Whether it has a recorder of its own."""
-        self._env: Callable[[], Any] = _nobody if env is None else weakref.ref(env)
+        self._env = _weakly(env)
         self._vector = weakref.ref(vector)
         self._resets = ResetRecord()
         self._facts: EnvFacts | None = None
         self._clock: EnvClock | None = None
         self._terminal: Any = MISSING
+        self._held: Any = MISSING
         self._kept: Any = MISSING
         self._overwriting: Any = None
         self._terminal_s: float | None = None
@@ -168,19 +170,21 @@ class Member:
             given: What the vector says it was; MISSING where the vector does not. Where the environment reuses its
                 buffer, that is by now the first observation of the next episode.
         """
-        if self._kept is not MISSING:
-            return self._kept
-        return MISSING if _share_memory(given, self._overwriting) else given
+        if not _share_memory(given, self._overwriting):
+            # What a wrapper of the vector has made of an overwritten one is no less overwritten.
+            return MISSING if _share_memory(self._held, self._overwriting) else given
+        return self._kept if given is self._held else MISSING
 
     def facts(self) -> EnvFacts:
         """What stays the same for all of its episodes."""
         if self._facts is None:
             # Read once for all that are alike (0.8 ms each), as those of a vector mostly are.
             env = self._env()
-            looks = _looks(_Face(self._vector()) if env is None else env)
-            known = next((facts for seen, facts in self._known if seen == looks), None)
+            face = _Face(self._vector()) if env is None else env
+            looks = _looks(face)
+            known = next((facts for seen, facts in self._known if seen.are(looks)), None)
             if known is None:
-                known = EnvFacts(looks.env)
+                known = EnvFacts(face)
                 self._known.append((looks, known))
             self._facts = known
         return self._facts
@@ -206,7 +210,7 @@ class Member:
 
     def clear_terminal(self) -> None:
         """Its episode has ended."""
-        self._terminal = self._kept = MISSING
+        self._terminal = self._held = self._kept = MISSING
         self._terminal_s = self._overwriting = None
 
     def is_body(self, body: Any) -> bool:
@@ -225,7 +229,8 @@ class Member:
             # Gymnasium from 1.0 on: what the environments have returned, not copied yet.
             held = read_attribute(getattr(self._vector(), "unwrapped", None), "_env_obs")
             if isinstance(held, list) and held[self.index] is not None:
-                self._kept = copy.deepcopy(held[self.index])
+                self._held = held[self.index]
+                self._kept = copy.deepcopy(self._held)
         clock = self._clock
         if clock is not None and clock.now is not None and self._terminal_s is None:
             self._terminal_s = clock.now()
@@ -307,18 +312,24 @@ def members_of(vector: Any, films: int) -> list[Member]:
 
 @dataclasses.dataclass(frozen=True)
 class _Looks:
-    """What :class:`EnvFacts` depends on."""
+    """What :class:`EnvFacts` depends on; not the environment, which would hold itself."""
 
-    env: Any = dataclasses.field(compare=False)
     kind: type
     spec: Any
     spaces: str
+
+    def are(self, other: _Looks) -> bool:
+        """Whether both are alike, as far as that can be told: arrays among the spec's arguments cannot be compared."""
+        try:
+            return self == other
+        except Exception:
+            return False
 
 
 def _looks(env: Any) -> _Looks:
     base = getattr(env, "unwrapped", env)
     spaces = [str(read_attribute(env, name)) for name in ("observation_space", "action_space")]
-    return _Looks(env, type(base), read_attribute(env, "spec") or read_attribute(base, "spec"), "; ".join(spaces))
+    return _Looks(type(base), read_attribute(env, "spec") or read_attribute(base, "spec"), "; ".join(spaces))
 
 
 def _single_spec(spec: Any) -> Any:
@@ -341,12 +352,21 @@ def _has_recorder(env: Any) -> bool:
 
 
 def _share_memory(one: Any, other: Any) -> bool:
+    if isinstance(one, (Mapping, list)) and one is other:
+        return True
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return any(_share_memory(one[key], other[key]) for key in one if key in other)
     if isinstance(one, tuple) and isinstance(other, tuple):
         return any(map(_share_memory, one, other))
     arrays = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
     return arrays and bool(np.may_share_memory(one, other))
+
+
+def _weakly(env: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(env)
+    except TypeError:  # None, or what Isaac Gym has under `envs`: handles of its simulator
+        return _nobody
 
 
 def _nobody() -> None:

@@ -215,7 +215,7 @@ class Slabs:
         """This row is complete, and what ended or began in it has been told."""
         self.row += 1
         self._observed = False
-        if self.row >= self._rows or stamp >= self._end_ns:
+        if stamp >= self._end_ns or (self.row >= self._rows and not self._grow()):
             self._renew(stamp)
 
     def begin(self, recording: Recording, index: int) -> Piece:
@@ -292,15 +292,34 @@ class Slabs:
     def _all(self) -> list[_Leaf]:
         return [*self._observations, *(self._actions or ()), *self._outcomes]
 
+    def _used(self) -> list[_Leaf]:
+        return [leaf for leaf in self._all() if len(leaf.array)]
+
+    def _grow(self) -> bool:
+        """Make the first slab, made when nobody knew how large a row is, as long as the others: nothing is handed over.
+
+        Returns:
+            False where it is as long already.
+        """
+        used = self._used()
+        rows = _rows_of_slab(used)
+        if rows <= self._rows:
+            return False
+        for leaf in used:
+            before = leaf.array
+            leaf.array = np.empty((rows, *before.shape[1:]), before.dtype)
+            leaf.array[: self.row] = before[: self.row]
+        self._rows = rows
+        return True
+
     def _renew(self, stamp: int, *, keep_row: bool = False) -> None:
         """Hand over all that is there, and begin another slab."""
         row = self.row
         for piece in self.pieces.values():
             self._hand_over(piece, row, row)
             piece.observed, piece.stepped = max(0, piece.observed - row), max(0, piece.stepped - row)
-        used = [leaf for leaf in self._all() if len(leaf.array)]
-        row_bytes = sum(leaf.array[0].nbytes for leaf in used)
-        self._rows = max(_MIN_ROWS, min(_MAX_ROWS, _SLAB_BYTES // max(1, row_bytes)))
+        used = self._used()
+        self._rows = _rows_of_slab(used)
         for leaf in used:
             before = leaf.array
             leaf.array = np.empty((self._rows, *before.shape[1:]), before.dtype)
@@ -386,6 +405,11 @@ class Slabs:
                     _Ready(Column(f"{base}/value", leaf.artifact, leaf.time, descr, array.shape, 1, data, first))
                 )
         return rows
+
+
+def _rows_of_slab(leaves: Sequence[_Leaf]) -> int:
+    row_bytes = sum(int(leaf.array[0].nbytes) for leaf in leaves)
+    return max(_MIN_ROWS, min(_MAX_ROWS, _SLAB_BYTES // max(1, row_bytes)))
 
 
 def on_host_row(batch: Any, space: Any) -> Any:

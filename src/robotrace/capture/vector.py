@@ -144,6 +144,8 @@ class VectorRecorder:
         if is_inner(self):
             return
         resetting(None)
+        if self._faults >= _MAX_FAULTS:  # an episode that begins now would look like one without steps
+            return
         try:
             stamp = time.perf_counter_ns()
             observations = result[0]
@@ -156,9 +158,8 @@ class VectorRecorder:
                 slabs.observe(observations, stamp)
             self._begin_all(changes, observations, stamp)
             self._finish_row(stamp)
-            if self._faults < _MAX_FAULTS:
-                self.before_step, self.after_step = self._before_step, self._after_step
-                self.recording = True
+            self.before_step, self.after_step = self._before_step, self._after_step
+            self.recording = True
         except Exception as exc:
             self._give_up(exc)
 
@@ -383,12 +384,14 @@ class VectorRecorder:
                 if piece is not None:
                     recording.note(incomplete=piece.incomplete, segments=piece.changes)
             member.clear_terminal()
-            if self._is_phantom(member, recording):
-                self._decisions.drop(start, recording)
-            elif self._pid == os.getpid():
-                self._decisions.finish(start, recording, verdict(), fps=member.clock(self._options.fps).fps)
-            member.recording = member.start = member.first = member.last = None
-            member.before_step = member.after_step = _nothing
+            try:
+                if self._is_phantom(member, recording):
+                    self._decisions.drop(start, recording)
+                elif self._pid == os.getpid():
+                    self._decisions.finish(start, recording, verdict(), fps=member.clock(self._options.fps).fps)
+            finally:  # whatever happens, it gets no further frames
+                member.recording = member.start = member.first = member.last = None
+                member.before_step = member.after_step = _nothing
 
     def _is_phantom(self, member: Member, recording: Recording) -> bool:
         """Whether the environment only repeats the end of the episode before, as LeRobot's ``FreezeAfterEpisodeEnd``.
@@ -486,7 +489,7 @@ class VectorRecorder:
             return None
         space, action_space = self._spaces
         every = len(self._tracked) == self._count
-        row = row_of(space, _hosted(observations), 0, self._count)
+        row = _hosted(row_of(space, observations, 0, self._count))
         if not fits_slabs(row, action_space, space, options.images):
             return None
         return Slabs(len(self._tracked), None if every else self._tracked, row, space, action_space)
@@ -554,9 +557,8 @@ def _hosted(values: Any) -> Any:
         return {key: _hosted(values[key]) for key in values.keys()}  # noqa: SIM118
     if isinstance(values, tuple):
         return rebuilt(values, map(_hosted, values))
-    return (
-        values if isinstance(values, (np.ndarray, list, str)) or not hasattr(values, "shape") else on_host(values, None)
-    )
+    hosted = isinstance(values, (np.ndarray, np.generic, list, str)) or not hasattr(values, "shape")
+    return values if hosted else on_host(values, None)
 
 
 def _copied(row: Any) -> Any:

@@ -402,6 +402,70 @@ def test_image_observations_become_video_and_infos_streams(tmp_path: Path) -> No
         assert sensors["info.count/value"].tolist() == [entry["info"]["count"] for entry in entries[1:]]
 
 
+class Doubled(getattr(gym.vector, "VectorWrapper", object)):
+    """A wrapper of a vector as people write them, last observations included."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        observations, infos = self.env.reset(**kwargs)
+        return observations * np.float32(2), infos
+
+    def step(self, actions: Any) -> Any:
+        observations, *others, infos = self.env.step(actions)
+        for index in np.flatnonzero(infos.get("_final_obs", ())):
+            infos["final_obs"][index] = infos["final_obs"][index] * np.float32(2)
+        return observations * np.float32(2), *others, infos
+
+
+@pytest.mark.skipif("SameStep" not in modes or VERSION < (1, 1), reason="last observations are in the infos since")
+@pytest.mark.parametrize("reuses", [True, False])
+def test_the_last_observation_is_as_the_vectors_wrappers_have_made_it(reuses: bool, tmp_path: Path) -> None:
+    env = vectorize(tmp_path, 2, mode="SameStep")
+    if not reuses:
+        for inner in env.envs:
+            observe = inner._observe
+            inner._observe = lambda observe=observe: observe().copy()
+    recorder = RoboTraceRecorder(Doubled(env), **SETTINGS)
+    drive(recorder)
+    recorder.close()
+    for index in range(2):
+        for episode, entries in zip(episodes(index), read_diary(tmp_path, index), strict=False):
+            observed = episode.arrays("sensors")["observation/value"]
+            expected = [np.asarray(entry["observation"], np.float32) * 2 for entry in entries]
+            # Made of a buffer that was used again by then, nobody can tell what it was.
+            lost = reuses and "partial" not in episode.metadata
+            assert ("incomplete" in episode.metadata) == lost
+            np.testing.assert_array_equal(observed, expected[:-1] if lost else expected)
+
+
+@pytest.mark.skipif("SameStep" not in modes or VERSION < (1, 1), reason="last observations are in the infos since")
+def test_the_last_observation_is_found_in_a_list_of_infos(tmp_path: Path) -> None:
+    env = vectorize(tmp_path, 2, mode="SameStep")
+    recorder = RoboTraceRecorder(gym.wrappers.vector.DictInfoToList(env), **SETTINGS)
+    drive(recorder)
+    recorder.close()
+    for index in range(2):
+        for episode, entries in zip(episodes(index), read_diary(tmp_path, index), strict=False):
+            assert_recorded(episode, entries)
+
+
+class Parametrised(DiaryEnv):
+    def __init__(self, scale: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+def test_arrays_among_the_envs_arguments_cost_no_episode(tmp_path: Path) -> None:
+    # Mechanism: whether two specs are alike is asked with ==, which for arrays is no yes or no.
+    spec = gym.envs.registration.EnvSpec("Parametrised-v0", entry_point=Parametrised)
+    functions = [
+        lambda i=i: gym.make(spec, scale=np.arange(3.0), diary=str(tmp_path), index=i, disable_env_checker=True)
+        for i in range(2)
+    ]
+    recorder = RoboTraceRecorder(gym.vector.SyncVectorEnv(functions), **SETTINGS)
+    drive(recorder, steps=5)
+    recorder.close()
+    assert {episode.metadata["vector"]["index"] for episode in episodes()} == {0, 1}
+
+
 def test_env_indices_are_those_recorded(tmp_path: Path) -> None:
     recorder = RoboTraceRecorder(vectorize(tmp_path, 4), env_indices=[3, 1], **SETTINGS)
     drive(recorder)
