@@ -85,7 +85,7 @@ def write_video(
         for number in range(1, cameras):
             if index % 2 and index > 4:
                 writer.add(grey, round(time_s * 1e9) + 1_000_000, number)
-    content = path.read_bytes()
+    content = path.read_bytes() if killed else b""  # the first second is not in the file before it is over
     writer.close()
     if killed:
         path.write_bytes(content)
