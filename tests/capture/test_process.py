@@ -171,6 +171,23 @@ def test_a_loop_of_short_episodes_steps_aside_at_their_ends_once_many_wait_to_be
     assert (len(yields), len(sealed), process.unsealed) == (3, 9, 0)
 
 
+def test_many_open_episodes_are_none_that_wait(process: RecordingProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    yields: list[float] = []
+    monkeypatch.setattr(process_module, "_MANY_UNSEALED", 5)
+    monkeypatch.setattr(process_module.time, "sleep", yields.append)
+    recordings = [
+        Recording(process, EnvClock("wall"), lambda uuid: {"source": "sim", "metadata": {}}) for _ in range(20)
+    ]
+    for recording in recordings:
+        recording.begin(np.zeros(2))
+        recording.frame(None)  # so that it has a file
+    for recording in recordings:
+        recording.end("ready", {}, fps=None)
+        assert process.drain(60.0)
+    assert yields == []
+    assert process.unsealed == 0
+
+
 def test_a_discarded_episode_leaves_nothing(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
     recording = Recording(process, EnvClock("wall"), lambda uuid: {"source": "sim", "metadata": {}})
     recording.begin(np.zeros(2))

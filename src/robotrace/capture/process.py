@@ -150,6 +150,7 @@ class EpisodeFile:
             self.write_pending()
         except OSError as exc:  # a full disk: the writer thread tries again at the seal
             faults.report("an episode's last steps could not be written at once", exc)
+        self._process.ended()
         self._process.enqueue(self.seal)
 
     def end_later(self, content: Mapping[str, Any]) -> None:
@@ -263,6 +264,8 @@ class RecordingProcess:
         self.spool = spool
         self.on_sealed = on_sealed
         self.pending_bytes = 0
+        self.unsealed = 0
+        """Episodes that have ended and wait; not the open ones, of which a large vector has thousands."""
         owned = spool.new_recording_folder()
         self.folder = owned.path
         self._lock = owned.lock
@@ -277,10 +280,10 @@ class RecordingProcess:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    @property
-    def unsealed(self) -> int:
-        """How many episodes are open, or wait to be sealed."""
-        return len(self._unsealed)
+    def ended(self) -> None:
+        """An episode waits to be sealed from here until :meth:`forget`."""
+        with self._counting:
+            self.unsealed += 1
 
     def begin(self, uuid: str) -> None:
         """An episode exists from here until :meth:`forget`."""
@@ -345,6 +348,7 @@ class RecordingProcess:
         self.rotate()
         with self._counting:
             self._unsealed.discard(uuid)
+            self.unsealed -= 1
         self.release(uuid, None)
 
     def release(self, uuid: str, path: Path | None) -> None:
