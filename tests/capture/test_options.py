@@ -101,6 +101,13 @@ def test_plain_values_as_a_yaml_file_has_them_are_taken(option: str, value: obje
     assert getattr(resolve_options({option: value}), option) == value
 
 
+def test_without_video_image_observations_stay_arrays_unless_they_are_asked_for_as_video():
+    assert resolve_options({"video": False}).images == "arrays"
+    assert resolve_options({"video": False, "images": "video"}).images == "video"
+    assert resolve_options({"video": False, "images": "drop"}).images == "drop"
+    assert resolve_options({}).images == "auto"
+
+
 def test_a_real_robot_is_in_real_time_and_a_simulator_waits() -> None:
     assert resolve_options({"source": "real"}).realtime is True
     assert resolve_options({"source": "sim"}).realtime is False

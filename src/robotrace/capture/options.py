@@ -122,7 +122,8 @@ class Options:
             of more than 16 in tensors of a simulator the first one.
         fps: Steps a second, where the env does not say it or says it wrong; a simulator's own time stays first.
         images: What becomes of image observations: ``video`` (lossy, and marked so), ``arrays`` (lossless), ``drop``;
-            ``auto`` (default): camera views become video, small or stacked ones stay arrays.
+            ``auto`` (default): camera views become video, small or stacked ones (and with ``video=False`` all) stay
+            arrays.
         infos: The step infos: ``auto`` (default: the last step's scalars, in the metadata), True for a stream per key,
             a list of keys for those streams, False for nothing.
         last_seconds: Keep only the last seconds before the end. None: the whole episode.
@@ -190,6 +191,8 @@ class Options:
             raise ConfigurationError(f"env_indices is {self.env_indices!r}; it takes 'auto' or a list of whole numbers")
         if self.realtime is None:
             object.__setattr__(self, "realtime", self.source == "real")
+        if self.video is False and self.images == "auto":  # no video means none, a lossy copy of an observation least
+            object.__setattr__(self, "images", "arrays")
 
     def _check_texts(self) -> None:
         for name in ("policy_version", "env_version", "git_sha", "robot", "name", "success_key"):
