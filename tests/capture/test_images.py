@@ -17,7 +17,7 @@ CAMERA = ("u1", (480, 640, 3))
         (("u1", (1, 96, 128)), "video"),
         (("u1", (240, 320)), "video"),
         (("u1", (240, 320, 1)), "video"),
-        (("u1", (240, 320, 4)), "video"),
+        (("u1", (96, 96, 4)), "arrays"),  # four frames of CarRacing: as RGBA the newest one would be lost
         (("u1", (84, 84)), "arrays"),
         (("u1", (84, 84, 3)), "arrays"),
         (("u1", (84, 84, 4)), "arrays"),  # four frames of Atari, not RGBA
@@ -44,6 +44,7 @@ def test_left_alone_only_a_camera_view_becomes_video(leaf: tuple[str, tuple[int,
         (("u1", (84, 84)), "video"),
         (("f4", (480, 640, 3)), "video"),
         (("f4", (3, 480, 640)), "video"),
+        (("u1", (240, 320, 4)), "video"),
         (("f4", (84, 84, 3)), "arrays"),
         (("f4", (10, 10)), "arrays"),
         (("u1", (4, 84, 84)), "arrays"),  # a stack is no picture, whatever is asked for

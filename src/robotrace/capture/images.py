@@ -13,6 +13,8 @@ __all__ = ["Fate", "images_plan"]
 Fate = Literal["video", "arrays", "drop"]
 
 _CHANNELS = (1, 3, 4)
+_STACK = 4
+"""Channels last: four stacked frames far more often than RGBA, and as RGBA the newest frame would be lost."""
 _LEAST_IMAGE_EDGE = 8
 """Of the shorter edge: a board of 3x3 bytes is no picture."""
 _LEAST_CAMERA_EDGE = 96
@@ -26,8 +28,8 @@ def images_plan(
 
     Args:
         leaves: The dtype and shape (of one row) of each leaf.
-        option: ``auto``: a uint8 camera view becomes video; what is small, stacked or float (depth, flow) stays an
-            array. ``video``: each image that is one picture a row becomes video, a float one (its values in [0, 1])
+        option: ``auto``: a uint8 camera view becomes video; what is small, stacked, of four
+            channels or float (depth, flow) stays an array. ``video``: each image that is one picture a row becomes video, a float one (its values in [0, 1])
             if it has a camera's size. ``arrays``, ``drop``: of every image.
 
     Returns:
@@ -50,6 +52,8 @@ def _fate(dtype: np.dtype[np.generic], shape: tuple[int, ...], option: str) -> F
         return "arrays"
     if option == "drop":
         return "drop"
+    if option == "auto" and len(shape) == 3 and shape[2] == _STACK:
+        return "arrays"
     return "video" if picture is not None and (camera or option == "video") else "arrays"
 
 
