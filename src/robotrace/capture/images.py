@@ -28,9 +28,9 @@ def images_plan(
 
     Args:
         leaves: The dtype and shape (of one row) of each leaf.
-        option: ``auto``: a uint8 camera view becomes video; what is small, stacked, of four
-            channels or float (depth, flow) stays an array. ``video``: each image that is one picture a row becomes video, a float one (its values in [0, 1])
-            if it has a camera's size. ``arrays``, ``drop``: of every image.
+        option: ``auto``: a uint8 camera view becomes video; what is small, stacked, of four channels or float (depth,
+            flow) stays an array. ``video``: each image that is one picture a row becomes video, a float one (its values
+            in [0, 1]) if it has a camera's size. ``arrays``, ``drop``: of every image.
 
     Returns:
         One entry a leaf; whatever is no image is ``arrays``.
