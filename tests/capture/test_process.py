@@ -188,6 +188,20 @@ def test_many_open_episodes_are_none_that_wait(process: RecordingProcess, monkey
     assert process.unsealed == 0
 
 
+def test_episodes_that_could_not_be_sealed_do_not_slow_the_loop_for_ever(
+    process: RecordingProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    monkeypatch.setattr(process_module, "seal_episode", full)
+    for _ in range(3):
+        record(process, steps=2)
+    assert process.drain(60.0)
+    assert process.unsealed == 0
+
+
 def test_a_discarded_episode_leaves_nothing(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:
     recording = Recording(process, EnvClock("wall"), lambda uuid: {"source": "sim", "metadata": {}})
     recording.begin(np.zeros(2))

@@ -183,6 +183,12 @@ class EpisodeFile:
 
     def seal(self) -> None:
         """On the writer thread: the last bytes, the video, then the sealed folder."""
+        try:
+            self._seal()
+        finally:  # an episode that cannot be sealed (a full disk) is left to salvage, and waits for nobody any more
+            self._process.settled()
+
+    def _seal(self) -> None:
         self.write_pending()
         self._take_video()
         entry = seal_episode(self._process.spool, self.folder, self.parts)
@@ -281,9 +287,14 @@ class RecordingProcess:
         self._thread: threading.Thread | None = None
 
     def ended(self) -> None:
-        """An episode waits to be sealed from here until :meth:`forget`."""
+        """An episode waits to be sealed from here until :meth:`settled`."""
         with self._counting:
             self.unsealed += 1
+
+    def settled(self) -> None:
+        """It was sealed, or could not be."""
+        with self._counting:
+            self.unsealed -= 1
 
     def begin(self, uuid: str) -> None:
         """An episode exists from here until :meth:`forget`."""
@@ -348,7 +359,6 @@ class RecordingProcess:
         self.rotate()
         with self._counting:
             self._unsealed.discard(uuid)
-            self.unsealed -= 1
         self.release(uuid, None)
 
     def release(self, uuid: str, path: Path | None) -> None:
