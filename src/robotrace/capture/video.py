@@ -14,7 +14,6 @@ import os
 import queue
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from robotrace.capture.presets import FIRST_PRESET
 from robotrace.capture.ring import CAMERA, CLOSE, FRAME, MESSAGE, NO_CUT, OPEN, FrameRing, VideoSettings
+from robotrace.children import python_command
 
 if TYPE_CHECKING:
     from robotrace.capture.encoding import Encoding
@@ -35,11 +35,6 @@ __all__ = ["CameraStream", "EncoderProcess", "VideoResult", "VideoStream", "open
 
 _log = logging.getLogger("robotrace")
 
-_BOOTSTRAP = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split(chr(10)); "
-    "from robotrace.capture.encoder_worker import main; main()"
-)
-"""Not ``-m``: that would put the working directory first, and a user's own ``queue.py`` there before ours."""
 _FULL_RING_POLL_S = 0.0002
 _SPARE_RINGS = 4
 _FULL_RING_LIMIT_NS = 10_000_000_000
@@ -115,7 +110,7 @@ class EncoderProcess:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", _BOOTSTRAP, "\n".join(sys.path), str(theirs.fileno())],
+                python_command("robotrace.capture.encoder_worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(), *keep_open),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
