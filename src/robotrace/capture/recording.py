@@ -25,13 +25,13 @@ from robotrace.capture.stamps import Stamps
 from robotrace.capture.streams import Stream
 from robotrace.ingest import EpisodeFinalStatus, finalize_payload
 
-__all__ = ["Recording"]
+__all__ = ["FALLBACK_FRAME_NS", "Recording"]
 
 _BLOCK_BYTES = 1024 * 1024
 _BLOCK_STEPS = 4096
 _BLOCK_NS = 1_000_000_000
 """A block ends after 1 MiB, 4,096 steps or a second: that much can be lost to a kill in the middle of an episode."""
-_FALLBACK_FRAME_NS = 33_333_333
+FALLBACK_FRAME_NS = 33_333_333
 _EXACT = 2**53
 """Integers up to here are floats to the bit."""
 _DEFAULTS = Options()
@@ -483,7 +483,7 @@ class Recording:
     @property
     def frame_duration_ns(self) -> int:
         """How long a frame is shown: a step of the clock, else 1/30 s."""
-        return self._clock.step_ns or _FALLBACK_FRAME_NS
+        return self._clock.step_ns or FALLBACK_FRAME_NS
 
     def end(
         self,

@@ -182,7 +182,8 @@ class Verdict:
         not_compared: Streams that were not, and why.
         code: What was imported and called.
         raised: The exception that ended it here as it did there; None where none did.
-        video: What was made, where one was asked for.
+        video: What was made, where one was asked for and the episode happened again.
+        video_fault: Why none was made although it did (no GL, nothing rendered); None where there is nothing to say.
         checked_at: When, ISO 8601 in UTC.
         checked_by: ``robotrace`` with its version.
     """
@@ -198,6 +199,7 @@ class Verdict:
     code: tuple[Code, ...] = ()
     raised: str | None = None
     video: MadeVideo | None = None
+    video_fault: str | None = None
     checked_at: str | None = None
     checked_by: str | None = None
 
