@@ -174,6 +174,16 @@ class Series:
             self._episodes[env_index] = index + 1
             return index
 
+    def index_ahead(self, env_index: int | None = None) -> int:
+        """What :meth:`next_index` is going to give."""
+        return self._episodes.get(env_index, 0)
+
+    def may_take(self, options: Options) -> bool:
+        """Whether :meth:`take` would count one more now."""
+        with self._counting:
+            bucket = None if options.max_per_minute is None else self._buckets.get(options.max_per_minute)
+            return not self.full(options) and (bucket is None or bucket.ready())
+
     def full(self, options: Options) -> bool:
         """Whether ``max_episodes`` is reached."""
         return options.max_episodes is not None and self._taken >= options.max_episodes
@@ -259,6 +269,21 @@ class Decisions:
         span = start_episode_span() if options.otel_spans else None
         trace = current_trace() if span is None or span.trace is None else span.trace
         return Start(index, seed, video, dict(self._labels), trace, env_index, span)
+
+    def may_start(self, env_index: int | None = None) -> bool:
+        """Whether :meth:`start` could record the next episode, were it called now. Nothing is counted.
+
+        A trigger of the caller's own is not asked, since it may count: then only ``max_episodes`` is looked at.
+        """
+        options, series = self.options, self._series
+        if options.trigger is not None:
+            return not series.full(options)
+        chosen = self._trigger(EpisodeStart(series.index_ahead(env_index), None))
+        return chosen and (not series.full(options) if options.only != "all" else series.may_take(options))
+
+    def pass_over(self, env_index: int | None = None) -> None:
+        """Number the episode that begins; it is not recorded."""
+        self._series.next_index(env_index)
 
     def create(
         self,

@@ -97,6 +97,13 @@ class EnvFacts:
         if local:
             self.reproduce["sources"] = local
 
+    @classmethod
+    def told(cls, said: Mapping[str, Any]) -> EnvFacts:
+        """What ``vars`` of the facts were in another process, through JSON."""
+        facts = cls.__new__(cls)
+        vars(facts).update(said)
+        return facts
+
 
 class ResetRecord:
     """Counts resets since the last seed and keeps the generator's state from before each, for ``reproduce``."""

@@ -27,6 +27,11 @@ _OF_THE_VECTOR = ("num_envs", "vectorization_mode", "vector_kwargs")
 _ELSEWHERE = (
     "the environment is in another process, where the state of its random generator before the reset is not seen"
 )
+_WITHIN = (
+    "the environment was reset in another process, within the step that ended the episode before (SameStep), where the "
+    "state of its random generator before the reset is not seen"
+)
+_OTHER_SEED = "the environment was reset with another seed than the vector was given"
 _SHARED = "the environments of this vector are made by one program together; none of them can be made again by itself"
 _NO_PICTURES = "the environments were not made with render_mode='rgb_array'"
 _PICTURES_OF_ALL = "the environments are not in this process, and one of them cannot be rendered without all others"
@@ -67,6 +72,7 @@ class Member:
         "last",
         "longest",
         "no_video",
+        "passed_over",
         "recording",
         "renderer",
         "seed",
@@ -94,6 +100,8 @@ class Member:
         self.was_reset = False
         self.vector: dict[str, Any] = {}
         """What else there is to say of the vector."""
+        self.passed_over = False
+        """It was decided before its reset that the episode which begins there is not recorded."""
         self.seeds_add_up = seeds_add_up
         self._known = known
         self.renderer: Renderer | None = None
@@ -137,15 +145,34 @@ class Member:
             uninstall(env)
         self.is_seen = False
 
-    def expect_reset(self, seed: int | None, options: Mapping[str, Any] | None) -> None:
-        """The vector resets it, and it is not seen."""
+    def expect_reset(self, seed: int | None, options: Mapping[str, Any] | None, *, within_step: bool = False) -> None:
+        """The vector resets it unseen; ``within_step``: it has done so in the step that ended the episode before."""
         self.was_reset = True
         self.seed = seed
         self.before_reset = self._resets.before(None, seed, options)
         if not self.seeds_add_up:
             self.before_reset["reason"] = _SHARED
         elif seed is None:
-            self.before_reset["reason"] = _ELSEWHERE
+            self.before_reset["reason"] = _WITHIN if within_step else _ELSEWHERE
+
+    def told(self, found: Mapping[str, Any]) -> None:
+        """What the process in which it is has seen of its present episode's reset; the counts are ours."""
+        before = self.before_reset
+        ours, theirs = (each["resets_since_seed"] == 0 for each in (before, found))
+        counted = {"seed": before["seed"], "resets_since_seed": before["resets_since_seed"]}
+        before.clear()
+        before.update({**found, **counted})
+        if ours is not theirs or (ours and found["seed"] != counted["seed"]):
+            before["reason"] = _OTHER_SEED
+
+    def told_facts(self, said: Mapping[str, Any]) -> None:
+        """What the process in which it is says of what :meth:`facts` gives."""
+        self._facts = EnvFacts.told(said)
+
+    @property
+    def has_facts(self) -> bool:
+        """Whether they are known."""
+        return self._facts is not None
 
     def reset_begins(self, seed: Any, options: Mapping[str, Any] | None) -> None:
         """It is being reset; with an episode still open, within the step that ended it."""

@@ -68,6 +68,8 @@ class Recording:
         action_space: Any = None,
     ) -> None:
         self.uuid = str(uuid.uuid4())
+        self.holds = False
+        """What :meth:`append_rows` gets is kept for now: what the create payload says of the reset is not known yet."""
         self._process = process
         self._clock = clock
         self._create = create
@@ -202,7 +204,8 @@ class Recording:
         self._steps += steps
         self._reward_sum += reward_sum
         self._bytes += nbytes
-        self._hand_over(time.perf_counter_ns())
+        if not self.holds:
+            self._hand_over(time.perf_counter_ns())
 
     def note(self, *, incomplete: Mapping[str, str], segments: Mapping[str, str]) -> None:
         """What there is to say of rows from :meth:`append_rows`: by stream, what is missing, and what changed."""

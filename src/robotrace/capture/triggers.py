@@ -50,13 +50,17 @@ class TokenBucket:
 
     def take(self) -> bool:
         """Whether one more may pass now."""
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate_s)
-        self._last = now
-        if self._tokens < 1.0 - _ROUNDING:
+        if not self.ready():
             return False
         self._tokens = max(0.0, self._tokens - 1.0)
         return True
+
+    def ready(self) -> bool:
+        """Whether :meth:`take` would let one pass."""
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate_s)
+        self._last = now
+        return self._tokens >= 1.0 - _ROUNDING
 
     def give_back(self) -> None:
         """One that was let pass did not."""

@@ -1,8 +1,9 @@
 """The recorder of a vector environment: one recorder on what comes for all environments, episodes cut from done flags.
 
-Nothing is asked of environments in other processes. Those in this process are looked at around their own resets only:
-the state of their generator before it, and, where the vector resets an environment within the step, its last picture
-and the simulator's last time.
+Those in this process are looked at around their own resets only: the state of their generator before it, and, where
+the vector resets an environment within the step, its last picture and the simulator's last time. Those in the worker
+processes of Gymnasium's ``AsyncVectorEnv`` are looked at there (:mod:`robotrace.capture.workers`), around the resets of
+episodes that are recorded; nothing is asked of environments in other processes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from robotrace.capture.recorder import is_inner, register, resetting
 from robotrace.capture.recording import Recording
 from robotrace.capture.segmentation import Autoreset, Changes, Segmentation, reset_mask, vector_autoreset
 from robotrace.capture.slabs import Slabs, fits_slabs
+from robotrace.capture.workers import Command, Workers, workers_of
 
 __all__ = ["VectorRecorder"]
 
@@ -104,6 +106,8 @@ class VectorRecorder:
         self._ready = False
         self._mask: list[bool] | None = None
         self._nested = False
+        self._workers: Workers | None = None
+        self._resets_next: list[int] = []
         self._no_flags = b""
         self._vector_step = 0
         self._recent: tuple[Any, Any, Any] = (None, None, None)
@@ -136,6 +140,7 @@ class VectorRecorder:
                     self._end(member, unfinished, before=True)
                     if not member.is_seen:
                         member.expect_reset(_seed_of(seed, member), options)
+                        self._ask_before(member, "reset")
         except Exception as exc:
             self._give_up(exc)
 
@@ -151,7 +156,10 @@ class VectorRecorder:
             observations = result[0]
             if not self._ready:
                 self._get_ready(observations)
+            if self._workers is not None:
+                self._workers.recall()
             changes = self._segmentation.reset(self._mask)
+            self._resets_next = [i for i in self._resets_next if i not in changes.begun]
             slabs = self._slabs
             if slabs is not None and slabs.pieces:
                 slabs.skip([member.slot for member in self._live.values()])
@@ -166,6 +174,7 @@ class VectorRecorder:
     def failed(self, error: BaseException) -> None:
         """The vector raised: the episode of the environment that did it has failed, where that can be told."""
         resetting(None)
+        self._listen()
         try:
             guilty = self._guilty(error)
             for member in list(self._live.values()):
@@ -181,6 +190,7 @@ class VectorRecorder:
         for member in self._members:
             member.leave()
         self._members, self._ready = [], False
+        self._dismiss()
         self._pass_through()
 
     def interrupt(self, error: BaseException | None) -> None:
@@ -190,6 +200,7 @@ class VectorRecorder:
     def abandon(self) -> None:
         """In a forked child: the open episodes are the parent's."""
         self._live.clear()
+        self._workers = None
         for member in self._members:
             member.recording = None
         if self._slabs is not None:
@@ -206,6 +217,8 @@ class VectorRecorder:
     def _before_step(self, actions: Any) -> None:
         if self._nested:
             resetting(self)
+        if self._workers is not None:
+            self._ask()
         if not self._live:
             return
         try:
@@ -223,6 +236,8 @@ class VectorRecorder:
             stamp = time.perf_counter_ns()
             if self._nested:
                 resetting(None)
+            if self._workers is not None:
+                self._listen()
             observations, rewards, terminated, truncated, _ = result
             self._vector_step += 1
             self._recent = (*self._recent[1:], result)
@@ -290,6 +305,8 @@ class VectorRecorder:
                 judge = functools.partial(self._verdict, member, bool(terminated[i]), bool(truncated[i]), info)
                 self._end(member, judge, at_step=True)
             member.longest = max(member.longest, length)
+        if self._workers is not None and self._mode is Autoreset.NEXT_STEP:
+            self._resets_next = [i for i in changes.ended if i in self._tracked_set]
 
     def _begin_all(self, changes: Changes, observations: Any, stamp: int) -> None:
         for i in changes.begun:
@@ -311,8 +328,12 @@ class VectorRecorder:
 
     def _begin(self, member: Member, observations: Any, stamp: int) -> None:
         if not member.was_reset:
-            member.expect_reset(None, None)
+            member.expect_reset(None, None, within_step=self._mode is Autoreset.SAME_STEP)
         member.was_reset = False
+        if member.passed_over:
+            member.passed_over = False
+            self._decisions.pass_over(member.index)
+            return
         start = self._decisions.start(member.seed, can_render=member.renderer is not None, env_index=member.index)
         if start is None:
             return
@@ -320,6 +341,7 @@ class VectorRecorder:
         if process is None:
             return
         self._pid = os.getpid()
+        asked = self._has_asked(member)
         facts, clock, before_reset = member.facts(), member.clock(self._options.fps), member.before_reset
         vector = {"index": member.index, "num_envs": self._count, "autoreset_mode": self._mode.value, **member.vector}
         create = self._decisions.create
@@ -335,6 +357,7 @@ class VectorRecorder:
         row = row_of(self._spaces[0], observations, member.index, self._count)
         member.first, member.last = _copied(row), None
         member.start, member.recording = start, recording
+        recording.holds = asked
         self._live[member.index] = member
         try:
             if self._slabs is not None:
@@ -354,6 +377,79 @@ class VectorRecorder:
                 recording.video_fault = member.no_video
         except Exception as exc:
             self._fault(member, exc)
+
+    # --- environments in worker processes ----------------------------------------------------------------------------
+
+    def _ask_before(self, member: Member, command: Command) -> None:
+        """Have its worker look at an environment right before it resets it, where its episode may be recorded.
+
+        It is decided now: what is not asked about is not recorded, though a token may come in the meantime.
+        """
+        workers, member.passed_over = self._workers, False
+        wanted = self._options.env_indices
+        if workers is None or not workers.can_ask(member.index) or (wanted != "auto" and member.index not in wanted):
+            return
+        try:
+            member.passed_over = not self._decisions.may_start(member.index)
+            if not (member.passed_over and member.has_facts):
+                workers.ask_before(member.index, command)
+        except Exception as exc:
+            self._dismiss(exc)
+
+    def _ask(self) -> None:
+        """Before a step: whose environments are reset in it, and whose have begun with the row before."""
+        workers = self._workers
+        assert workers is not None
+        for i in self._resets_next:
+            self._members[i].expect_reset(None, None)
+            self._ask_before(self._members[i], "step")
+        self._resets_next = []
+        try:
+            workers.ask_after()
+        except Exception as exc:
+            self._dismiss(exc)
+
+    def _listen(self) -> None:
+        """After a step: what those say that were asked in it."""
+        workers = self._workers
+        if workers is None:
+            return
+        try:
+            for index, found in workers.answers():
+                member = self._members[index]
+                if found is not None and member.recording is not None:
+                    member.told(found)
+                if member.recording is not None:
+                    member.recording.holds = False
+        except Exception as exc:
+            self._dismiss(exc)
+
+    def _has_asked(self, member: Member) -> bool:
+        """Whether the episode that begins is one whose worker was asked, and is to be asked once more."""
+        workers = self._workers
+        if workers is None:
+            return False
+        try:
+            if not member.has_facts:
+                said = workers.facts(member.index)
+                if said is not None:
+                    member.told_facts(said)
+            return workers.begun(member.index)
+        except Exception as exc:
+            self._dismiss(exc)
+            return False
+
+    def _dismiss(self, exc: Exception | None = None) -> None:
+        """Ask the workers nothing any more."""
+        workers, self._workers = self._workers, None
+        self._resets_next = []
+        if exc is not None:
+            _log.debug("the worker processes of the vector are asked no more", exc_info=exc)
+        for member in self._live.values():
+            if member.recording is not None:
+                member.recording.holds = False
+        if workers is not None:
+            workers.close()
 
     def _verdict(self, member: Member, terminated: bool, truncated: bool, info: Mapping[str, Any]) -> Verdict:
         recording = member.recording
@@ -454,6 +550,7 @@ class VectorRecorder:
         self._count = len(self._members)
         self._no_flags = bytes(self._count)
         self._nested = any(member.is_recorded for member in self._members)
+        self._workers = workers_of(env)
         if self._options.video is True and self._members and self._members[0].no_video is not None:
             _log.warning("no video: %s", self._members[0].no_video)
 
