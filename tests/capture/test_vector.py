@@ -157,6 +157,28 @@ def test_blocks_in_between_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert after.arrays("sensors")["observation/value"].ravel().tolist() == [-1]
 
 
+def test_an_episode_after_a_block_that_ended_a_row_before_all_did_has_its_own_first_observation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Mechanism: with a new slab's first row the last episode ended, and that row passed for the next one's, too.
+    from robotrace.capture import slabs
+
+    monkeypatch.setattr(slabs, "_BLOCK_NS", 0)  # every row is a block, as in an env that takes a second a step
+    env = Script(
+        row(1, 2),
+        *((row(3 + at, 3 + at), np.ones(2), flags(at == 1, at == 1), NO, {}) for at in range(2)),
+        *((row(10 + at, 20 + at), np.ones(2), NO, NO, {}) for at in range(3)),
+        mode="NextStep",
+    )
+    found = play(env)
+    assert [episode.arrays("sensors")["observation/value"].ravel().tolist() for episode in found] == [
+        [1, 3, 4],
+        [10, 11, 12],
+        [2, 3, 4],
+        [20, 21, 22],
+    ]
+
+
 def test_the_first_slab_grows_and_hands_nothing_over_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # Mechanism: handed over at its eighth row, 64 episodes are opened and written in the middle of the first steps.
     from robotrace.capture import slabs

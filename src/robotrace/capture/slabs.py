@@ -189,6 +189,11 @@ class Slabs:
         self._end_ns = 0
         self._observed = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was kept since :meth:`clear`, this row's observations included."""
+        return not self.row and not self._observed
+
     def act(self, actions: Any) -> None:
         """The actions about to be taken; copied now."""
         if self._actions is None:

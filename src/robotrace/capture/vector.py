@@ -321,7 +321,7 @@ class VectorRecorder:
             return
         if self._live:
             slabs.next_row(stamp)
-        elif slabs.row:
+        elif not slabs.is_empty:
             slabs.clear()
 
     # --- episodes ----------------------------------------------------------------------------------------------------
