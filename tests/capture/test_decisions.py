@@ -252,3 +252,20 @@ def test_a_start_keeps_the_labels_of_its_time() -> None:
 def test_of_a_killed_process_the_episodes_are_kept_that_are_of_an_interrupted_one(keep_partial: Any, only: Any) -> None:
     options = Options(keep_partial=keep_partial, only=only)
     assert options.keeps_killed == is_wanted(options, interrupted(None))
+
+
+def test_whether_an_episode_may_start_is_told_without_counting_it() -> None:
+    asked: list[int] = []
+    limited = Decisions(Options(every_n_episodes=2, max_per_minute=0.001, max_episodes=21), "test")
+    for index in range(0, 44, 2):
+        assert limited.may_start(0) is (index < 40)  # 20 at once
+        assert limited.may_start(0) is (index < 40)
+        assert (limited.start(None, can_render=False, env_index=0) is not None) is (index < 40)
+        assert limited.may_start(0) is False  # every other one
+        limited.pass_over(0)
+    assert limited.may_start(1) is False
+    own = Decisions(Options(trigger=lambda start: bool(asked.append(start.episode_index)), max_episodes=1), "test")
+    assert own.may_start()
+    assert asked == []
+    kept = Decisions(Options(only="failures", every_n_episodes=2, max_per_minute=0.001), "test")
+    assert [kept.may_start(), kept.pass_over(), kept.may_start()] == [True, None, False]

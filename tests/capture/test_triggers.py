@@ -44,7 +44,9 @@ def test_a_bucket_gives_its_burst_then_its_rate() -> None:
     bucket = TokenBucket(60.0, 20, clock)
     assert sum(bucket.take() for _ in range(100)) == 20
     clock.now = 10.0
+    assert sum(bucket.ready() for _ in range(100)) == 100  # that takes none
     assert sum(bucket.take() for _ in range(100)) == 10
+    assert not bucket.ready()
 
 
 @pytest.mark.parametrize("text", ["", "2", "2/day", "x/min", "0/min", "-1/s", "inf/s"])

@@ -31,6 +31,10 @@ _WITHIN = (
     "the environment was reset in another process, within the step that ended the episode before (SameStep), where the "
     "state of its random generator before the reset is not seen"
 )
+_NOT_TOLD = (
+    "the environment is in another process, which says with the first step what it started from: none was taken, or it "
+    "did not answer"
+)
 _OTHER_SEED = "the environment was reset with another seed than the vector was given"
 _SHARED = "the environments of this vector are made by one program together; none of them can be made again by itself"
 _NO_PICTURES = "the environments were not made with render_mode='rgb_array'"
@@ -149,11 +153,18 @@ class Member:
         """The vector resets it unseen; ``within_step``: it has done so in the step that ended the episode before."""
         self.was_reset = True
         self.seed = seed
+        if options:  # Gymnasium's vectors take the mask out
+            options = {key: value for key, value in options.items() if key != "reset_mask"}
         self.before_reset = self._resets.before(None, seed, options)
         if not self.seeds_add_up:
             self.before_reset["reason"] = _SHARED
         elif seed is None:
             self.before_reset["reason"] = _WITHIN if within_step else _ELSEWHERE
+
+    def expect_answer(self) -> None:
+        """The process in which it is will say what its present episode's reset started from."""
+        if "reason" in self.before_reset:
+            self.before_reset["reason"] = _NOT_TOLD
 
     def told(self, found: Mapping[str, Any]) -> None:
         """What the process in which it is has seen of its present episode's reset; the counts are ours."""

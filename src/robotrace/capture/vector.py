@@ -434,7 +434,10 @@ class VectorRecorder:
                 said = workers.facts(member.index)
                 if said is not None:
                     member.told_facts(said)
-            return workers.begun(member.index)
+            if not workers.begun(member.index):
+                return False
+            member.expect_answer()
+            return True
         except Exception as exc:
             self._dismiss(exc)
             return False
