@@ -10,7 +10,6 @@ pickled) ends the worker, and a Ctrl-C in it leaves a reply that the next step t
 
 from __future__ import annotations
 
-import json
 import logging
 import operator
 import os
@@ -19,10 +18,9 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
-from robotrace.capture.answers import Moment, answer, facts_file, reset_file
+from robotrace.capture.answers import Moment, answer, facts_file, read_answer, reset_file
 from robotrace.capture.clock import read_attribute
 
 __all__ = ["Workers", "workers_of"]
@@ -129,16 +127,14 @@ class Workers:
         self.recall()
         expected, self._expected = self._expected, {}
         for index, number in expected.items():
-            said = _read(reset_file(self._folder, index))
-            found = said.get("found") if said.get("number") == number else None
-            yield index, found if isinstance(found, dict) else None
+            yield index, read_answer(reset_file(self._folder, index), number)
 
     def facts(self, index: int) -> dict[str, Any] | None:
         """What its worker has said, with the first question, of what stays the same; None where it said nothing."""
         if index in self._silent or index not in self._met:
             return None
-        said = _read(facts_file(self._folder, index))
-        if said:
+        said = read_answer(facts_file(self._folder, index))
+        if said is not None:
             self._answering.add(index)
             return said
         _log.debug("the worker process of environment %d does not answer, and is asked no more", index)
@@ -233,14 +229,6 @@ class _Question:
     def __reduce__(self) -> Any:
         question = (*self._asked, self.message, not self._known)
         return (answer, question) if self._known else (exec, (_FIRST_QUESTION, {"question": question}))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _remove(pid: int, folder: str) -> None:
