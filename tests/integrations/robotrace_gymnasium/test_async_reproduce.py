@@ -270,10 +270,14 @@ def test_an_env_that_raises_in_its_first_step_can_be_made_to_do_it_again() -> No
     assert [(block["reproducible"], "generator_state" in block) for block in found] == [(True, True)] * 2
 
 
+def normalized() -> Any:
+    return gym.wrappers.NormalizeReward(gym.make("CartPole-v1", max_episode_steps=12))
+
+
 def test_what_env_and_wrappers_carry_over_is_named() -> None:
     if VERSION < (1, 0):
         pytest.skip("one episode a reset")
-    env = RoboTraceRecorder(vector(lambda: gym.wrappers.NormalizeReward(gym.make("CartPole-v1"))), **SETTINGS)
+    env = RoboTraceRecorder(vector(normalized), **SETTINGS)
     drive(env, resets=({},))
     env.close()
     assert {str(reason).partition(" ")[0] for reason in reasons()} == {"None", "NormalizeReward"}
