@@ -1,10 +1,11 @@
-"""Starting a module of ours in an interpreter of its own."""
+"""Starting a module of ours in an interpreter of its own, and how many of them make sense."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-__all__ = ["python_command"]
+__all__ = ["python_command", "usable_cores"]
 
 _BOOTSTRAP = (
     "import sys; from importlib import import_module; "
@@ -24,3 +25,8 @@ def python_command(module: str, *arguments: str, path: list[str] | None = None) 
     """
     search = sys.path if path is None else path
     return [sys.executable, "-W", "ignore", "-c", _BOOTSTRAP, "\n".join(search), module, *arguments]
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use; fewer than the machine has in a container or a batch job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,6 +20,7 @@ from typing import Any
 from robotrace.capture.encoding import Encoding
 from robotrace.capture.presets import VideoLoad, next_preset
 from robotrace.capture.ring import CAMERA, CLOSE, FRAME, MESSAGE, NO_CUT, OPEN, FrameRing, VideoSettings
+from robotrace.children import usable_cores
 
 __all__ = ["main"]
 
@@ -53,7 +54,7 @@ class _Worker:
         self._videos: dict[int, _Video] = {}
         self._cameras: dict[int, tuple[Encoding, int, FrameRing]] = {}
         self._last: VideoLoad | None = None
-        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._cores = usable_cores()
 
     def serve(self) -> None:
         try:

@@ -21,8 +21,8 @@ from robotrace.cli.output import (
     print_facts,
     print_json,
     print_table,
+    progress_bars,
     size,
-    transfer_bars,
     yes_no,
 )
 from robotrace.errors import ConfigurationError, NotFoundError, RobotraceError
@@ -182,7 +182,7 @@ def _download(
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, dict[str, Any]] = {}
     try:
-        with transfer_bars() as bars:
+        with progress_bars() as bars:
             for kind, name, sha256 in slots:
                 progress = functools.partial(bars, kind)
                 try:

@@ -9,7 +9,7 @@ from typing import Any, TextIO, cast, get_args
 import click
 
 from robotrace.cli.options import deployment_options, json_option, open_client, page_url
-from robotrace.cli.output import print_json, transfer_bars
+from robotrace.cli.output import print_json, progress_bars
 from robotrace.config import ENV_ENV_VERSION, ENV_GIT_SHA, ENV_POLICY_VERSION, ENV_ROBOT, ENV_SEED
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
 
@@ -107,7 +107,7 @@ def log(
     """
     if failure_time is not None and status != "failed":
         raise click.UsageError("--failure-time goes with --status failed only")
-    with open_client(base_url, profile) as client, transfer_bars() as progress:
+    with open_client(base_url, profile) as client, progress_bars() as progress:
         episode = client.log_episode(
             source=cast("EpisodeSource", source),
             status=cast("EpisodeFinalStatus", status),

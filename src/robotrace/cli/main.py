@@ -14,7 +14,9 @@ from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
 from robotrace.cli.output import clean
+from robotrace.cli.render import render
 from robotrace.cli.replay import replay
+from robotrace.cli.reproduce import reproduce
 from robotrace.cli.serve import serve
 from robotrace.cli.status import status
 from robotrace.cli.verify import verify
@@ -31,8 +33,8 @@ def version() -> None:
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Record": (log, demo),
-    "Look": (episodes,),
-    "Verify": (replay, verify),
+    "Look": (episodes, render),
+    "Verify": (reproduce, replay, verify),
     "Deployment": (serve, login, whoami, logout, status, version),
 }
 

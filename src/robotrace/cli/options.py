@@ -7,7 +7,7 @@ import importlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -31,6 +31,7 @@ __all__ = [
     "ManyValues",
     "ManyValuesCommand",
     "deployment_options",
+    "episode_ids",
     "import_callable",
     "json_option",
     "open_client",
@@ -149,6 +150,31 @@ class _EpisodeId(_TextType):
 
 CALLABLE = _CallableName()
 EPISODE = _EpisodeId()
+
+
+def episode_ids(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> list[str]:
+    """The episodes that the values name, each once: ids, addresses of pages, and ``@FILE`` with one a line."""
+    texts = (text for value in values for text in _expanded(value, ctx, option))
+    ids = list(dict.fromkeys(EPISODE.convert(text, option, ctx) for text in texts))
+    if not ids:
+        raise click.BadParameter("no episode is named", ctx, option)
+    return ids
+
+
+def _expanded(value: str, ctx: click.Context, option: click.Parameter) -> Iterator[str]:
+    if not value.startswith("@"):
+        yield value
+        return
+    try:
+        with click.open_file(value[1:], encoding="utf-8-sig") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as exc:
+        reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
+        raise click.BadParameter(f"{value[1:]} cannot be read: {reason}", ctx, option) from exc
+    for line in lines:
+        text = line.partition("#")[0].strip()
+        if text:
+            yield text
 
 
 def import_callable(name: str) -> Callable[..., Any]:

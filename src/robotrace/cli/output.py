@@ -26,9 +26,9 @@ __all__ = [
     "print_facts",
     "print_json",
     "print_table",
+    "progress_bars",
     "size",
     "table",
-    "transfer_bars",
     "yes_no",
 ]
 
@@ -169,11 +169,14 @@ def local_time(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def transfer_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on stderr for each file's bytes; none where stderr is no terminal, or a size is not known.
+def progress_bars(describe: Callable[[int], str] = size) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on stderr for each thing that takes a while; none where stderr is no terminal, or its size is not known.
+
+    Args:
+        describe: The size in words; of a file's bytes by default.
 
     Yields:
-        To be called with the file's label, its bytes so far, and its size or None; another label is another file.
+        To be called with the label, how much of it is done, and its size or None; another label is another bar.
     """
     bar: Any = None
     shown = ""
@@ -184,7 +187,7 @@ def transfer_bars() -> Iterator[Callable[[str, int, int | None], None]]:
             close()
             shown = label
         if bar is None and total and sys.stderr.isatty():
-            bar = click.progressbar(length=total, label=f"{label} ({size(total)})", file=sys.stderr)
+            bar = click.progressbar(length=total, label=f"{label} ({describe(total)})", file=sys.stderr)
             bar.__enter__()
         if bar is not None:
             if done < bar.pos:  # the file is sent again

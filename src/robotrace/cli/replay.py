@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ import click
 
 from robotrace.cli.options import (
     CALLABLE,
-    EPISODE,
     CommandGroup,
     ManyValues,
     ManyValuesCommand,
     deployment_options,
+    episode_ids,
     import_callable,
     json_option,
     open_client,
@@ -47,31 +47,6 @@ def replay() -> None:
     """Try a candidate policy on recorded episodes."""
 
 
-def _episode_ids(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> list[str]:
-    texts = (text for value in values for text in _expanded(value, ctx, option))
-    # An id given twice counts once.
-    ids = list(dict.fromkeys(EPISODE.convert(text, option, ctx) for text in texts))
-    if not ids:
-        raise click.BadParameter("no episode is named", ctx, option)
-    return ids
-
-
-def _expanded(value: str, ctx: click.Context, option: click.Parameter) -> Iterator[str]:
-    if not value.startswith("@"):
-        yield value
-        return
-    try:
-        with click.open_file(value[1:], encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except (OSError, ValueError) as exc:
-        reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
-        raise click.BadParameter(f"{value[1:]} cannot be read: {reason}", ctx, option) from exc
-    for line in lines:
-        text = line.partition("#")[0].strip()
-        if text:
-            yield text
-
-
 @replay.command(cls=ManyValuesCommand)
 @click.option("--policy", type=CALLABLE, required=True, help="What maps an observation to an action.")
 @click.option("--candidate-version", metavar="V", required=True, help="The policy version that this is.")
@@ -80,7 +55,7 @@ def _expanded(value: str, ctx: click.Context, option: click.Parameter) -> Iterat
     cls=ManyValues,
     metavar="ID…|@FILE",
     required=True,
-    callback=_episode_ids,
+    callback=episode_ids,
     help="The episodes to replay: ids or addresses of their pages, or @FILE with one a line and # comments "
     "(@- is standard input).  [repeatable]",
 )

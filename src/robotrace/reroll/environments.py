@@ -16,6 +16,7 @@ import platform
 import random
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,31 @@ class RecordedEnvironment:
         job: The episode; its metadata must have a ``reproduce`` block that says it is reproducible.
 
     Attributes:
-        differences: What decides the numbers and is another here; complete once :meth:`build` has returned or raised.
-
-    Raises:
-        NotReproducible: The block cannot be read, or its code cannot be imported.
+        differences: What decides the numbers and is another here; of the env's own files once :meth:`load` is through.
     """
 
     def __init__(self, job: Job) -> None:
+        self._job = job
         self._block: Mapping[str, Any] = job.metadata["reproduce"]
         self.differences: tuple[Difference, ...] = self._version_differences()
-        self._gym = _gymnasium()
         self._sources = [item for item in self._block.get("sources", ()) if isinstance(item, Mapping)]
-        self._find_sources(job)
+        self._gym: Any = None
+        self._spec: Any = None
+
+    def load(self) -> None:
+        """Import its code.
+
+        Raises:
+            NotReproducible: The block cannot be read, or its code cannot be imported.
+        """
+        self._gym = _gymnasium()
+        self._find_sources(self._job)
         self._spec = self._read_spec()
+        # Once more: a package that is known by its module only is one now.
         self.differences = (*self._version_differences(), *self._file_differences())
 
     def build(self, *, render: bool = False, camera: str | None = None) -> Any:
-        """Build it, not yet reset.
+        """Build it, not yet reset; :meth:`load` comes first.
 
         Args:
             render: With ``render_mode="rgb_array"``.
@@ -208,12 +217,12 @@ def _restore_tuples(written: Any, paths: Any) -> None:
 
 
 def _import_file(path: Path) -> None:
-    spec = importlib.util.spec_from_file_location(_SCRIPT, path)
+    loader = SourceFileLoader(_SCRIPT, str(path))  # whatever its file is called
+    spec = importlib.util.spec_from_loader(_SCRIPT, loader)
     assert spec is not None
-    assert spec.loader is not None
     sys.modules[_SCRIPT] = module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except (Exception, SystemExit) as exc:
         del sys.modules[_SCRIPT]
         raise NotReproducible(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, TypeGuard
+from typing import Any
 
 from robotrace.reroll.jobs import Code
 
@@ -40,9 +40,8 @@ class Plan:
         video = metadata.get("video")
         video = video if isinstance(video, Mapping) else {}
         self.deferred = video.get("deferred") is True
-        every, edge = video.get("every_n_steps"), video.get("max_edge")
-        self.every_n_steps = every if _is_count(every) else 1
-        self.max_edge: int | None = edge if _is_count(edge) else None
+        self.every_n_steps = _count(video.get("every_n_steps")) or 1
+        self.max_edge = _count(video.get("max_edge"))
 
 
 def read_plan(metadata: Mapping[str, Any]) -> Plan:
@@ -91,5 +90,5 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from robotrace.children import python_command
+from robotrace.children import python_command, usable_cores
 from robotrace.reroll.jobs import Job, Verdict
 
 __all__ = ["Cancelled", "Executor", "Limits", "ProcessPool", "Progress", "run_job"]
@@ -86,7 +86,7 @@ class ProcessPool:
     """
 
     def __init__(self, workers: int | None = None, *, limits: Limits | None = None, folder: Path | None = None) -> None:
-        self._workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
+        self._workers = workers or usable_cores()
         self._limits = limits or Limits()
         self._folder = folder
 

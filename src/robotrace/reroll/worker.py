@@ -16,7 +16,7 @@ from typing import Any
 from robotrace._version import __version__
 from robotrace.reroll.environments import NotReproducible, RecordedEnvironment
 from robotrace.reroll.execution import Recorded, Rerun, read_recorded, rerun, why_not_deterministic
-from robotrace.reroll.jobs import Difference, Job, Verdict
+from robotrace.reroll.jobs import Job, Verdict
 from robotrace.reroll.plan import read_plan
 from robotrace.reroll.rendering import NotRendered, VideoMaker
 
@@ -40,19 +40,19 @@ def execute(job: Job, on_progress: Callable[[int, int], None]) -> Verdict:
     }
     if plan.reason is not None:
         return Verdict("not_reproducible", plan.reason, **told)
-    environment: RecordedEnvironment | None = None
+    environment = RecordedEnvironment(job)
     try:
         recorded = read_recorded(job)
         told |= {"total_steps": recorded.steps, "not_compared": dict(recorded.missing)}
-        environment = RecordedEnvironment(job)
+        environment.load()
         return _verdict(job, environment, recorded, told, lambda step: on_progress(step, recorded.steps))
     except NotReproducible as exc:
-        return Verdict("not_reproducible", str(exc), differences=_differences(environment), **told)
+        return Verdict("not_reproducible", str(exc), differences=environment.differences, **told)
     except MemoryError:
         return Verdict("not_reproducible", "it needs more memory than it was given", **told)
     except BaseException as exc:  # an env that calls sys.exit, or breaks while it is closed
         reason = f"running it again raised {type(exc).__name__}: {exc}"
-        return Verdict("not_reproducible", reason, differences=_differences(environment), **told)
+        return Verdict("not_reproducible", reason, differences=environment.differences, **told)
 
 
 def _verdict(
@@ -69,7 +69,7 @@ def _verdict(
         "differences": environment.differences,
         "steps": found.steps,
         "compared": tuple(recorded.rows),
-        "not_compared": {**told["not_compared"], **dict.fromkeys(sorted(found.extra), "not recorded")},
+        "not_compared": {**dict.fromkeys(sorted(found.extra), "not recorded"), **told["not_compared"]},
         "raised": found.raised,
     }
     if found.divergence is None:
@@ -103,10 +103,6 @@ def _run(
     env = environment.build()
     with contextlib.closing(env):
         return rerun(environment, env, recorded, on_step=on_step), {"video_fault": fault}
-
-
-def _differences(environment: RecordedEnvironment | None) -> tuple[Difference, ...]:
-    return () if environment is None else environment.differences
 
 
 def main() -> None:
