@@ -13,12 +13,13 @@ from polling import eventually
 
 pytest.importorskip("gymnasium")
 
+from rerun_episodes import cartpole_arrays, reproduce, verdict
+
 from robotrace.reroll import pool
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
 from .portal_fixtures import Tab, chromium, constant_rate, publish, write_barcode_video
-from .rerun_fixtures import cartpole_arrays, reproduce, verdict
 
 pytestmark = pytest.mark.browser
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
+from rerun_episodes import CARTPOLE, reproduce
 
 from robotrace.serve.may_run import may_run, what_runs
-
-from .rerun_fixtures import CARTPOLE, reproduce
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,10 @@ from html import unescape
 
 import httpx
 import pytest
+from rerun_episodes import reproduce, verdict
 
 from robotrace.reroll.jobs import Verdict
 from robotrace.serve.models import Episode
-
-from .rerun_fixtures import reproduce, verdict
 
 DIVERGED = verdict(
     "diverged",

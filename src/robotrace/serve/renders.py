@@ -298,7 +298,9 @@ class Renders:
                 return
         self._store(render.episode_id, report)
         if verdict.verdict == "reproduced":
-            raise _Failed(f"the episode happened again, but without a picture: {verdict.video_fault}")
+            raise _Failed(
+                f"the episode happened again, but without a picture: {verdict.video_fault or 'none was made'}"
+            )
         raise _Failed(verdict.in_short)
 
     def _job(self, episode_id: str, path: Path) -> Job:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["CARTPOLE", "cartpole_arrays", "reproduce", "verdict"]
+
 CARTPOLE = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
 
 
