@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from robotrace.errors import ConfigurationError
 from robotrace.reroll.jobs import Job, Verdict, VideoRequest
 from robotrace.reroll.plan import read_plan
 from robotrace.reroll.pool import Cancelled, Limits, run_job
@@ -64,7 +65,7 @@ class RenderRefused(Exception):
         self.status_code = status_code
 
 
-@dataclass
+@dataclass(eq=False)
 class _Render:
     """One render, from the moment it was wanted until it is forgotten."""
 
@@ -268,7 +269,7 @@ class Renders:
             self._render(render)
         except Cancelled:
             return "cancelled", None
-        except (_Failed, StoreError) as error:
+        except (_Failed, StoreError, ConfigurationError) as error:
             return "failed", str(error)
         except Exception:
             _logger.exception("rendering episode %s failed", render.episode_id)
