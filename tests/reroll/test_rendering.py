@@ -134,9 +134,20 @@ def test_why_there_is_no_video_is_said(request_options: dict[str, Any], why: str
     options = {"path": "later.mp4", **request_options}
     options["path"] = str(tmp_path / options["path"])
     verdict = rerun(arms()[0], VideoRequest(**options))
-    assert verdict.video is None
-    assert why in f"{verdict.video_fault} {verdict.reason}"
+    assert (verdict.verdict, verdict.video) == ("reproduced", None)
+    assert why in str(verdict.video_fault)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_camera_that_is_not_there_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    if int(gym.__version__.split(".")[0]) < 1:
+        pytest.skip("HalfCheetah-v5 came with Gymnasium 1.0")
+    (episode,) = record(make("HalfCheetah-v5", None), [{"seed": 1}])
+    verdict = rerun(episode, VideoRequest(str(tmp_path / "later.mp4"), camera="nosuch"))
+    assert verdict.verdict == "reproduced"
+    assert "there is no camera 'nosuch'" in str(verdict.video_fault)
+    assert "track" in str(verdict.video_fault)  # what there is
 
 
 class Blind(gym.Wrapper, gym.utils.RecordConstructorArgs):

@@ -83,9 +83,12 @@ class RecordedEnvironment:
         if camera is not None:
             more["camera_name"] = camera
         try:
-            return self._gym.make(copy.deepcopy(self._spec), **more)
+            env = self._gym.make(copy.deepcopy(self._spec), **more)
         except Exception as exc:
             raise NotReproducible(f"{self._spec.id} cannot be built here: {type(exc).__name__}: {exc}") from exc
+        if camera is not None:
+            _require_camera(env, camera)
+        return env
 
     def reset(self, env: Any) -> Any:
         """Reset a built one as it was reset then; returns the observation.
@@ -196,6 +199,17 @@ class RecordedEnvironment:
                 shown = None if now is None else now[:_SHA256_SHOWN]
                 found.append(Difference(Path(str(source.get("file"))).name, recorded[:_SHA256_SHOWN], shown))
         return found
+
+
+def _require_camera(env: Any, name: str) -> None:
+    # MuJoCo's renderer takes a name it does not know for its free camera, and says nothing.
+    find = getattr(getattr(env.unwrapped, "model", None), "camera", None)
+    if callable(find):
+        try:
+            find(name)
+        except KeyError as exc:
+            env.close()
+            raise NotReproducible(f"there is no camera {name!r}: {exc.args[0]}") from exc
 
 
 def _gymnasium() -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from robotrace._version import __version__
 from robotrace.reroll.environments import NotReproducible, RecordedEnvironment
 from robotrace.reroll.execution import Recorded, Rerun, read_recorded, rerun, why_not_deterministic
-from robotrace.reroll.jobs import Job, Verdict
+from robotrace.reroll.jobs import Job, Verdict, VideoRequest
 from robotrace.reroll.plan import read_plan
 from robotrace.reroll.rendering import NotRendered, VideoMaker
 
@@ -82,27 +82,34 @@ def _run(
     job: Job, environment: RecordedEnvironment, recorded: Recorded, on_step: Callable[[int], None]
 ) -> tuple[Rerun, dict[str, Any]]:
     """What came of it, and of its video: ``video`` or ``video_fault``."""
-    request = job.video
-    if request is None:
-        env = environment.build()
-        with contextlib.closing(env):
-            return rerun(environment, env, recorded, on_step=on_step), {}
-    env = environment.build(render=True, camera=request.camera)
-    maker: VideoMaker | None = None
-    with contextlib.closing(env):
+    told: dict[str, Any] = {}
+    if job.video is not None:
         try:
-            maker = VideoMaker(env, request, recorded.stamps_ns, job.fps)
+            return _run_with_video(job, job.video, environment, recorded, on_step)
+        except NotRendered as exc:  # whether it happens again does not depend on a picture
+            told["video_fault"] = str(exc)
+    with contextlib.closing(environment.build()) as env:
+        return rerun(environment, env, recorded, on_step=on_step), told
+
+
+def _run_with_video(
+    job: Job,
+    request: VideoRequest,
+    environment: RecordedEnvironment,
+    recorded: Recorded,
+    on_step: Callable[[int], None],
+) -> tuple[Rerun, dict[str, Any]]:
+    try:
+        env = environment.build(render=True, camera=request.camera)
+    except NotReproducible as exc:
+        raise NotRendered(str(exc)) from exc
+    with contextlib.closing(env):
+        maker = VideoMaker(env, request, recorded.stamps_ns, job.fps)
+        try:
             found = rerun(environment, env, recorded, on_step=on_step, picture=maker.picture)
             return found, {} if found.divergence is not None else {"video": maker.close()}
-        except NotRendered as exc:
-            fault = str(exc)
         finally:
-            if maker is not None:
-                maker.discard()
-    # Whether it happens again does not depend on a picture.
-    env = environment.build()
-    with contextlib.closing(env):
-        return rerun(environment, env, recorded, on_step=on_step), {"video_fault": fault}
+            maker.discard()
 
 
 def main() -> None:
