@@ -19,32 +19,17 @@ from robotrace.reroll import pool
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
-from .portal_fixtures import Tab, chromium, constant_rate, publish, write_barcode_video
+from .portal_fixtures import Tab, constant_rate, publish, write_barcode_video
 
 pytestmark = pytest.mark.browser
 
 EPISODES = "/portal/episodes"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     with Deployment(Settings(tmp_path / "data", port=0)) as running:
         yield running
-
-
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
-def tab(browser: Any, deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    width, scheme = request.param
-    tab = Tab(browser, deployment.base_url, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    yield tab
-    tab.close()
-    assert tab.complaints == []
 
 
 @pytest.fixture
@@ -77,10 +62,6 @@ def record(deployment: Deployment, files: dict[str, Path], **metadata: Any) -> s
     )
 
 
-def fits(tab: Tab) -> bool:
-    return bool(tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
 def test_a_video_is_rendered_with_a_click_and_plays(
     tab: Tab, deployment: Deployment, files: dict[str, Path], video: Path, tmp_path: Path, stand_in: None
 ) -> None:
@@ -90,7 +71,7 @@ def test_a_video_is_rendered_with_a_click_and_plays(
     tab.open_replay(f"{EPISODES}/{episode}")
     assert page.locator("#deferred-note").is_visible()
     assert "CartPoleEnv" in (page.locator("#what-runs").text_content() or "")
-    assert fits(tab)
+    assert tab.fits
     page.get_by_role("link", name="it can be rendered").click()
     page.get_by_role("button", name="Render video").click()
     page.wait_for_url(f"**{EPISODES}/{episode}#reproduce")
@@ -98,12 +79,12 @@ def test_a_video_is_rendered_with_a_click_and_plays(
     bar = page.locator("#rendering progress")
     assert (bar.get_attribute("value"), bar.get_attribute("max")) == ("19", "20")
     assert page.get_by_role("button", name="Render video").count() == 0
-    assert fits(tab)
+    assert tab.fits
     until.touch()
     page.locator("[data-verdict=reproduced]").wait_for()
     page.locator("html[data-ready=true]").wait_for(state="attached")
     assert page.locator("#deferred-note, #rendering").count() == 0
-    assert fits(tab)
+    assert tab.fits
     tab.wait_settled()
     assert tab.shown == tab.frame == 0
     page.locator("#play").click()
@@ -134,7 +115,7 @@ def test_a_link_to_the_divergence_opens_on_its_moment(
     tab.open_replay(f"{EPISODES}/{episode}")
     tab.page.get_by_role("button", name="Render video").click()
     tab.page.locator("#render-failed").wait_for()
-    assert fits(tab)
+    assert tab.fits
     tab.page.get_by_role("link", name="0.260 s").click()
     tab.page.wait_for_url("**?t=260ms")
     tab.page.locator("html[data-ready=true]").wait_for(state="attached")
