@@ -46,6 +46,7 @@ def test_the_same(recorded: Any, here: Any) -> None:
         (np.int64(3), 3.0, "o", None),
         ("a", "b", "o", None),
         ("a", np.ones(1), "o", None),
+        ("a", np.ones(3), "o", None),
         (None, 1, "o", None),
         ({"a": np.int64(1), "b": np.int64(2)}, {"a": 1, "b": 3}, "o.b", 1.0),
         ({"a": np.int64(1)}, {}, "o.a", None),
