@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess  # noqa: F401 - what an attacker would reach through this module
 import time
 from pathlib import Path
 from typing import Any

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import child_environment
 from polling import eventually
 
 gym = pytest.importorskip("gymnasium")
@@ -160,3 +165,31 @@ def test_local_code_of_two_places_is_never_in_one_process(tmp_path: Path) -> Non
     finally:
         worker.close()
     assert not worker.takes(first)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_a_worker_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    job = job_of(arm(mood="hangs", at=4))
+    (tmp_path / "job.json").write_text(json.dumps(job.to_dict()))
+    script = textwrap.dedent(
+        """
+        import json, os, pathlib, sys
+        from robotrace.reroll import jobs, pool
+
+        def show_child(done, total):
+            print(pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
+
+        job = jobs.Job.from_dict(json.loads(pathlib.Path(sys.argv[1]).read_text()))
+        pool.run_job(job, on_progress=show_child)
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "job.json")],
+        env=child_environment({}),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    eventually(lambda: not Path(f"/proc/{worker}").exists())

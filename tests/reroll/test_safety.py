@@ -33,13 +33,10 @@ def attacked(block: dict[str, Any], spec: dict[str, Any], **more: Any) -> Verdic
 @pytest.mark.parametrize(
     ("point", "kwargs"),
     [
-        ("os:system", {"command": "touch {}"}),
-        ("subprocess:Popen", {"args": ["touch", "{}"]}),
-        ("subprocess:run", {"args": ["touch", "{}"]}),
-        ("pathlib:Path", {}),
-        ("builtins:eval", {}),
-        ("builtins:exec", {}),
+        ("unsteady_envs:os.system", {"command": "touch {}"}),
+        ("unsteady_envs:subprocess.Popen", {"args": ["touch", "{}"]}),
         ("unsteady_envs:Path.touch", {}),
+        ("numpy:savetxt", {"fname": "{}", "X": ["0"]}),
         ("gymnasium:make", {"id": "CartPole-v1"}),
     ],
 )
@@ -54,6 +51,15 @@ def test_an_entry_point_that_is_no_environment_is_not_called(point: str, kwargs:
     verdict = attacked({}, {"additional_wrappers": [wrapper]})
     assert f"comes from {point}, which is no gymnasium Wrapper" in str(verdict.reason)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "point", ["os:system", "subprocess:Popen", "builtins:exec", "this:s", "robotrace.__main__:main"]
+)
+def test_a_module_that_can_hold_no_environment_is_not_even_imported(point: str) -> None:
+    verdict = attacked({}, {"entry_point": point})
+    assert verdict.verdict == "not_reproducible"
+    assert f"comes from {point}, where no environment is" in str(verdict.reason)
 
 
 def _filled(value: Any, mark: Path) -> Any:

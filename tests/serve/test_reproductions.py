@@ -330,3 +330,15 @@ def test_a_video_left_for_later_is_named_where_the_picture_would_be(api, web, np
     never = api.record(files, metadata={"reproduce": reproduce()})
     assert 'id="deferred-note"' in web.get(f"/portal/episodes/{later}").text
     assert 'id="deferred-note"' not in web.get(f"/portal/episodes/{never}").text
+
+
+def test_a_machine_that_could_not_run_it_does_not_unsay_one_that_could(api):
+    episode = api.record()
+    assert push(api, episode, **verdict("reproduced", steps=5)).status_code == 200
+    answer = push(api, episode, **verdict("not_reproducible", reason="no such module here"))
+    assert (answer.status_code, answer.json()["verdict"]) == (200, "reproduced")
+    assert api.episode(episode)["reproduction"]["verdict"] == "reproduced"
+    # One that ran it and found it random has more to say.
+    found = {"step": 3, "t_s": None, "stream": "reward", "recorded": "1", "here": "2"}
+    random = verdict("not_reproducible", reason="the environment is not deterministic", divergence=found)
+    assert push(api, episode, **random).json()["verdict"] == "not_reproducible"

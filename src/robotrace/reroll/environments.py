@@ -160,6 +160,8 @@ class RecordedEnvironment:
             raise NotReproducible(f"{what} has the entry point {point!r}, which is none")
         if module == "__main__":
             module = _SCRIPT
+        elif module.endswith(".__main__") or module.partition(".")[0] in sys.stdlib_module_names:
+            raise NotReproducible(f"{what} comes from {point}, where no environment is")  # and importing may do much
         try:
             found: Any = importlib.import_module(module)
             for part in name.split("."):

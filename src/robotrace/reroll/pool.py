@@ -218,7 +218,7 @@ class _Worker:
         done, total = 0, 0
         try:
             self._socket.settimeout(_POLL_S)
-            self._send(json.dumps(job.to_dict()).encode() + b"\n", deadline)
+            self._send(json.dumps(job.to_dict()).encode() + b"\n", deadline, cancelled)
             while True:
                 if cancelled.is_set():
                     self._kill()
@@ -244,8 +244,8 @@ class _Worker:
         self._socket.close()
         self._words.close()
 
-    def _send(self, data: bytes, deadline: float) -> None:
-        while data and time.monotonic() < deadline:
+    def _send(self, data: bytes, deadline: float, cancelled: threading.Event) -> None:
+        while data and time.monotonic() < deadline and not cancelled.is_set():
             with contextlib.suppress(TimeoutError):
                 data = data[self._socket.send(data) :]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -23,6 +25,8 @@ from robotrace.reroll.rendering import NotRendered, VideoMaker
 __all__ = ["execute", "main"]
 
 _PROGRESS_S = 0.2
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl(2)."""
 
 
 def execute(job: Job, on_progress: Callable[[int, int], None]) -> Verdict:
@@ -154,3 +158,7 @@ def _limit(memory_bytes: int, file_bytes: int, nice: int) -> None:
             resource.setrlimit(which, (value, value))
     with contextlib.suppress(OSError):
         os.nice(nice)
+    if sys.platform == "linux":
+        # The limit of time is the parent's: one that is killed leaves nobody to keep it.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -356,10 +356,7 @@ class Renders:
         with self._services.database.write() as session:
             if session.get(Episode, episode_id) is None:
                 return
-            known = session.get(Reproduction, episode_id)
-            # That it cannot be run on this machine says less than what came of it on another.
-            if known is None or report.verdict != "not_reproducible" or known.verdict == "not_reproducible":
-                store_report(session, episode_id, report)
+            store_report(session, episode_id, report)
 
 
 _IS_CHECKED = exists().where(Reproduction.episode_id == Episode.id)

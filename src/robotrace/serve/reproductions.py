@@ -19,20 +19,31 @@ router = APIRouter(prefix="/api/ingest", dependencies=[Depends(require_key)])
 
 @router.post("/episode/{episode_id}/reproduction")
 def push_reproduction(episode_id: str, body: Report, request: Request) -> StoredReproduction:
-    """Store what running an episode again came to; it replaces what was stored before."""
+    """Store what running an episode again came to; answers with what is stored then."""
     services = get_services(request)
     with services.database.write() as session:
         episode = episode_or_404(session, episode_id)
         if episode.status == "archived":
             raise HTTPException(409, "the episode is archived")
         stored = store_report(session, episode_id, body)
-        answer = StoredReproduction(episode_id=episode_id, verdict=body.verdict, checked_at=stored.checked_at)
+        answer = StoredReproduction(
+            episode_id=episode_id,
+            verdict=stored.verdict,  # type: ignore[arg-type]  # of a report that was checked
+            checked_at=stored.checked_at,
+        )
     describe_video(services, episode_id)
     return answer
 
 
 def store_report(session: Session, episode_id: str, report: Report) -> Reproduction:
-    """Store a verdict on an episode that exists, in place of the one before."""
+    """Store a verdict on an episode that exists, in place of the one before; returns what is stored then.
+
+    That a machine could not run the episode says less than what came of it on another, and replaces nothing.
+    """
+    known = session.get(Reproduction, episode_id)
+    could_not_run = report.verdict == "not_reproducible" and report.divergence is None
+    if known is not None and could_not_run and known.verdict != "not_reproducible":
+        return known
     checked_at = report.checked_at or utc_now()
     return session.merge(
         Reproduction(
