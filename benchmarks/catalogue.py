@@ -153,6 +153,39 @@ _VIDEO = Case(
     beside=("loop_s.ratio", "cpu_s.ratio"),
     targets=(Target("1,000-step CartPole with video, loop + finish", "ours", "total_s.ratio", 1.15),),
 )
+
+
+def _deferred(env_id: str, steps: int, rounds: int, *, pictures: bool) -> Case:
+    making = (
+        Contestant("renders", "bare loop that renders, and keeps nothing", share=0.125, rounds=15),
+        Contestant("live", "RoboTrace, video made at once", share=0.125, rounds=15),
+        Contestant("recordvideo", "RecordVideo", "learning", share=0.0625, rounds=15),
+    )
+    return Case(
+        name=f"deferred-{env_id.partition('-')[0].lower()}",
+        title=f"What video costs the loop: a step of {env_id}, µs over the bare loop, which renders nothing",
+        module="deferred",
+        figure="wall_us.over_bare",
+        contestants=(
+            *_bare(*(("own", "learning") if pictures else ("own",))),
+            Contestant("sensors", "RoboTrace, no video"),
+            Contestant("deferred", "RoboTrace, deferred video"),
+            *(making if pictures else ()),
+        ),
+        size={"env_id": env_id, "steps": steps},
+        quick={"env_id": env_id, "steps": 400},
+        rounds=rounds,
+        targets=(Target("deferred video, all columns", "deferred", "wall_us.over_bare", 1.2),),
+        beside=("wall_us.ratio", "thread_us.over_bare", "total_us.over_bare", "cpu_us.over_bare"),
+        notes=(
+            "who makes pictures does so in the first eighth of the steps, RecordVideo, which holds all of them in "
+            "memory and encodes after the loop, in the first sixteenth; total_us goes on until the file is ready",
+        )
+        if pictures
+        else ("nobody renders here",),
+    )
+
+
 _END = Case(
     name="end",
     title="An episode's end: the last of 500 steps over an ordinary one, ms; and ms until the episode is sealed",
@@ -264,7 +297,7 @@ _PPO = Case(
         ),
         Contestant("ours-every", "RoboTrace, video of every episode of one environment", "learning"),
         Contestant("recordvideo-every", "RecordVideo, every episode of one environment", "learning", rounds=2),
-        Contestant("ours-deferred", "RoboTrace, deferred video", absent="deferred video is not built yet"),
+        Contestant("ours-deferred", "RoboTrace, deferred video", "learning"),
     ),
     size={"steps": 20_480},
     quick={"steps": 2048},
@@ -277,6 +310,7 @@ _PPO = Case(
         Target("PPO, 8 envs: deferred video", "ours-deferred", "total_s.ratio", 1.03),
         Target("PPO, 8 envs: final weights, sensors", "ours-sensors", "weights", None, "same"),
         Target("PPO, 8 envs: final weights, cubic video", "ours-cubic", "weights", None, "same"),
+        Target("PPO, 8 envs: final weights, deferred video", "ours-deferred", "weights", None, "same"),
     ),
 )
 
@@ -293,6 +327,8 @@ CASES = (
     _vector("subproc", 8, None),
     _FRAME,
     _VIDEO,
+    _deferred("CartPole-v1", 8192, 60, pictures=True),
+    _deferred("HalfCheetah-v5", 4096, 40, pictures=False),
     _END,
     _LOSSES,
     _KILLED,

@@ -12,13 +12,14 @@ import json
 import re
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import click
 from catalogue import CASES, ENVIRONMENTS
-from figures import judge, summarise
+from figures import Rounds, judge, summarise
 from machine import commit, load, machine
 from peers import PeerMissing, describe, provide
 from plan import BARE, Case, Contestant, Environment
@@ -58,6 +59,9 @@ class _Pythons:
 )
 @click.option("--quick", is_flag=True, help="Tiny sizes, few rounds: shows that all runs, proves no figure.")
 @click.option("--out", default="results.json", show_default=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--update", is_flag=True, help="Leave the other cases in the file as they are, and say of these when they were run."
+)
 @click.option("--peers/--no-peers", default=True, help="Make environments for the peers; else use those there are.")
 @click.option(
     "--peers-in",
@@ -66,7 +70,9 @@ class _Pythons:
     help="The folder of the peers' environments.  [default: benchmarks/.peers]",
 )
 @click.option("--list", "listing", is_flag=True, help="Name the cases and leave.")
-def main(names: tuple[str, ...], quick: bool, out: Path, peers: bool, peers_in: Path, listing: bool) -> None:
+def main(
+    names: tuple[str, ...], quick: bool, out: Path, update: bool, peers: bool, peers_in: Path, listing: bool
+) -> None:
     """Measure recording: microseconds a step, milliseconds a frame, megabytes, losses; against bare and peers."""
     if listing:
         for case in CASES:
@@ -76,29 +82,52 @@ def main(names: tuple[str, ...], quick: bool, out: Path, peers: bool, peers_in: 
     for name in names:
         if not any(case.name.startswith(name) for case in CASES):
             raise click.BadParameter(f"there is no case {name!r}; --list names them", param_hint="--only")
+    earlier = _earlier(out, quick) if update else None
     pythons = _Pythons(peers_in, peers)
     no_counts = no_counts_because()
-    results: dict[str, Any] = {
-        "schema": 1,
-        "quick": quick,
+    circumstances: dict[str, Any] = {
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         **commit(),
         "instructions": f"not counted: {no_counts}" if no_counts else "user space, by perf stat",
-        "environments": {},
-        "cases": [],
     }
+    results: dict[str, Any] = {"schema": 1, "quick": quick, **circumstances, "environments": {}, "cases": []}
+    run: list[dict[str, Any]] = []
     for number, case in enumerate(cases, 1):
         click.echo(f"[{number}/{len(cases)}] {case.name}: {case.title}", err=True)
-        results["cases"].append(_run_case(case, pythons, quick=quick, counting=no_counts is None))
-        results["environments"] = pythons.told()
+        run.append(_run_case(case, pythons, quick=quick, counting=no_counts is None))
+        if earlier is None:
+            results |= {"environments": pythons.told(), "cases": run}
+        else:
+            run[-1]["apart"] = {**circumstances, "environments": pythons.told()}
+            results = {**earlier, "cases": _among(earlier["cases"], run)}
         _write(results, out)
-    met = [target["met"] for case in results["cases"] for target in case["targets"]]
+    met = [target["met"] for case in run for target in case["targets"]]
     click.echo(
         f"{out}: {met.count(True)} targets met, {met.count(False)} missed, {met.count(None)} not measured"
         + (" (a quick run proves no figure)" if quick else ""),
         err=True,
     )
+
+
+def _earlier(out: Path, quick: bool) -> dict[str, Any]:
+    """The results that are to be updated."""
+    try:
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        same_kind = found["quick"] is quick and isinstance(found["cases"], list)
+    except FileNotFoundError:
+        raise click.BadParameter(f"there are no results in {out} yet", param_hint="--update") from None
+    except (ValueError, KeyError, TypeError):
+        raise click.BadParameter(f"{out} holds no results", param_hint="--update") from None
+    if not same_kind:
+        raise click.BadParameter("figures of a quick run and of a real one do not go together", param_hint="--update")
+    return found
+
+
+def _among(earlier: list[dict[str, Any]], run: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that were run in place of the earlier ones of their names; a case that never was is named as such."""
+    known = {entry["name"]: entry for entry in (*earlier, *run)}
+    return [known.get(case.name) or _entry(case, case.size, case.rounds, {}) for case in CASES]
 
 
 def _run_case(case: Case, pythons: _Pythons, *, quick: bool, counting: bool) -> dict[str, Any]:
@@ -128,20 +157,26 @@ def _run_case(case: Case, pythons: _Pythons, *, quick: bool, counting: bool) -> 
                     running = [other for other in running if other is not contestant]
                 elif number >= 0:
                     kept.append(answer)
-    rows = [summarise(case, contestant, answers) for contestant in case.contestants]
+    entry = _entry(case, size, rounds_wanted, answers)
     if case.counts and counting:
-        _count(case, present, size, pythons, rows)
+        _count(case, present, size, pythons, entry["contestants"])
+    return {**entry, "load_before": busy, "load_after": load(), "took_s": round(time.monotonic() - began, 1)}
+
+
+def _entry(case: Case, size: Mapping[str, Any], rounds: int, answers: Rounds) -> dict[str, Any]:
+    """A case's part of the results."""
+    rows = [summarise(case, contestant, answers) for contestant in case.contestants]
     return {
         "name": case.name,
         "title": case.title,
         "figure": case.figure,
         "beside": list(case.beside),
-        "size": size,
-        "rounds": rounds_wanted,
+        "size": dict(size),
+        "rounds": rounds,
         "notes": list(case.notes),
-        "load_before": busy,
-        "load_after": load(),
-        "took_s": round(time.monotonic() - began, 1),
+        "load_before": None,
+        "load_after": None,
+        "took_s": 0.0,
         "contestants": rows,
         "targets": [judge(target, rows) for target in case.targets],
     }

@@ -42,13 +42,7 @@ def rewrite(page: str, results: Mapping[str, Any]) -> str:
 
 
 def _circumstances(results: Mapping[str, Any]) -> str:
-    machine = results["machine"]
-    lines = [
-        f"Measured {results['made'][:10]}, commit `{(results['commit'] or 'unknown')[:12]}`"
-        + (" with uncommitted changes" if results["changed"] else "")
-        + f": {machine['processor'] or 'unknown processor'}, {machine['cores']} cores, {machine['memory'] or '?'}, "
-        f"{machine['system']}, {machine['python']}. Instructions: {results['instructions']}.",
-    ]
+    lines = [f"Measured {_when_and_where(results)}. Instructions: {results['instructions']}."]
     loads = [case["load_before"][0] for case in results["cases"] if case["load_before"]]
     if loads:
         lines.append(f"Load before a case: {min(loads)} to {max(loads)}.")
@@ -57,6 +51,26 @@ def _circumstances(results: Mapping[str, Any]) -> str:
             "**A quick run: tiny sizes and a busy machine. It shows that everything runs; its figures prove nothing.**"
         )
     return "\n".join(lines)
+
+
+def _when_and_where(measured: Mapping[str, Any]) -> str:
+    machine = measured["machine"]
+    return (
+        f"{measured['made'][:10]}, commit `{(measured['commit'] or 'unknown')[:12]}`"
+        + (" with uncommitted changes" if measured["changed"] else "")
+        + f": {machine['processor'] or 'unknown processor'}, {machine['cores']} cores, {machine['memory'] or '?'}, "
+        f"{machine['system']}, {machine['python']}"
+    )
+
+
+def _apart(measured: Mapping[str, Any]) -> str:
+    """Of a case that was not measured with the others."""
+    packages = "; ".join(
+        f"{name}: {', '.join(f'{package} {version}' for package, version in sorted(found['packages'].items()))}"
+        for name, found in measured["environments"].items()
+        if "packages" in found
+    )
+    return f"\n\nMeasured apart from the others: {_when_and_where(measured)}; {packages}."
 
 
 def _targets(cases: Sequence[Mapping[str, Any]], quick: bool) -> str:
@@ -107,7 +121,8 @@ def _case(case: Mapping[str, Any]) -> str:
         header.append("instructions a step over bare")
     times = "once" if case["rounds"] == 1 else f"{case['rounds']} rounds"
     notes = "".join(f" Note: {note}." for note in case["notes"])
-    return f"### {case['name']}\n\n{case['title']}; {times}.{notes}\n\n{_table(header, rows)}"
+    apart = _apart(case["apart"]) if "apart" in case else ""
+    return f"### {case['name']}\n\n{case['title']}; {times}.{notes}{apart}\n\n{_table(header, rows)}"
 
 
 def _environments(environments: Mapping[str, Any]) -> str:

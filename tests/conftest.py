@@ -1,6 +1,7 @@
 """Every test runs in an environment of its own; a scriptable deployment on loopback for those that speak the wire."""
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,22 @@ def files(tmp_path):
     for kind, name in paths.items():
         (tmp_path / name).write_bytes(f"bytes of {kind}".encode())
     return {kind: tmp_path / name for kind, name in paths.items()}
+
+
+@pytest.fixture
+def arm(tmp_path, monkeypatch):
+    """``RoboTraceArm-v0`` can be recorded, and made again in workers."""
+    gym = pytest.importorskip("gymnasium")
+    pytest.importorskip("av")
+    from unsteady_envs import ARM
+
+    from robotrace import session
+
+    session.reset()  # each test records as a process of its own would
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gym.register(ARM, entry_point="unsteady_envs:Arm")
+    yield
+    gym.registry.pop(ARM)
+    session.reset()

@@ -14,6 +14,7 @@ pytest.importorskip("fastapi")
 np = pytest.importorskip("numpy")
 av = pytest.importorskip("av")
 
+import gymnasium as gym  # noqa: E402
 import httpx  # noqa: E402
 from gymnasium_envs import LoggingEnv, read_barcode  # noqa: E402
 from polling import eventually  # noqa: E402
@@ -28,8 +29,14 @@ from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    with Deployment(Settings(tmp_path / "deployment", port=0)) as deployment:
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """The parameter: whether failed episodes are rendered."""
+    return Settings(tmp_path / "deployment", port=0, render_failed=getattr(request, "param", False))
+
+
+@pytest.fixture
+def deployment(settings: Settings) -> Iterator[Deployment]:
+    with Deployment(settings) as deployment:
         yield deployment
 
 
@@ -42,7 +49,7 @@ def configured(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Itera
     session.reset()
 
 
-def rollout(env: RoboTraceRecorder, seed: int) -> None:
+def rollout(env: gym.Env, seed: int) -> None:
     rng = np.random.default_rng(0)
     env.reset(seed=seed)
     while not any(env.step(rng.uniform(-1, 1, 2))[2:4]):
@@ -51,6 +58,13 @@ def rollout(env: RoboTraceRecorder, seed: int) -> None:
 
 def recorder(length: int = 20) -> RoboTraceRecorder:
     return RoboTraceRecorder(LoggingEnv(length=length), video_trigger=1, max_per_minute=None, policy_version="p1")
+
+
+def registered() -> str:
+    """The id of an env that another process can make, too."""
+    if "Logging-v0" not in gym.registry:
+        gym.register("Logging-v0", entry_point="gymnasium_envs:LoggingEnv")
+    return "Logging-v0"
 
 
 def listed(deployment: Deployment) -> list[dict[str, object]]:
@@ -77,6 +91,29 @@ def test_what_was_recorded_is_what_the_deployment_gives_back(configured: Deploym
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert [read_barcode(frame) for frame in frames] == list(range(22))
     times = np.frombuffer(httpx.get(f"{configured.base_url}/portal/episodes/{episode['id']}/frames.bin").content, "<f8")
+    np.testing.assert_allclose(times, np.arange(23) * 50.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("settings", [True], indirect=True)
+def test_a_video_that_was_left_for_later_is_made_by_the_deployment(configured: Deployment) -> None:
+    """Frame by frame what a live recording would have shown, at the same times."""
+    env = RoboTraceRecorder(
+        gym.make(registered(), length=21, disable_env_checker=True), video="deferred", max_per_minute=None
+    )
+    rollout(env, 41)
+    assert env.unwrapped.rendered == 0
+    assert env.flush()
+    (episode,) = listed(configured)
+    assert (episode["status"], episode["steps"]) == ("failed", 21)
+    twin = f"{configured.base_url}/portal/episodes/{episode['id']}.json"
+    eventually(lambda: httpx.get(twin).json()["reproduction"], 60)
+    view = httpx.get(twin).json()
+    assert view["reproduction"]["verdict"] == "reproduced", view["reproduction"]
+    assert view["episode"]["metadata"]["video"]["frames"] == 22
+    with av.open(io.BytesIO(httpx.get(configured.base_url + view["video"]["url"]).content)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert [read_barcode(frame) for frame in frames] == list(range(22))
+    times = np.frombuffer(httpx.get(configured.base_url + view["video"]["frames_url"]).content, "<f8")
     np.testing.assert_allclose(times, np.arange(23) * 50.0, atol=1e-3)
 
 

@@ -20,6 +20,7 @@ observation, reward, terminated, truncated, info = env.step(env.action_space.sam
 reveal_type(reward)  # R: typing.SupportsFloat
 reveal_type(env.flush(10.0))  # R: bool
 
+RoboTraceRecorder(gym.make("CartPole-v1"), video="deferred")
 RoboTraceRecorder(gym.make("CartPole-v1"), polcy_version="p1")  # E: call-arg
 RoboTraceRecorder(gym.make("CartPole-v1"), video="never")  # E: arg-type
 """

@@ -15,7 +15,7 @@ def with_video(env: Any, contestant: str, folder: str, **options: Any) -> tuple[
         env: With ``render_mode="rgb_array"``.
         contestant: ``ours``, ``recordvideo`` or ``vecvideo`` (which gives a vector environment of one).
         folder: Where the peers write.
-        **options: Further options of ours.
+        **options: Further options of ours, over those.
 
     Returns:
         The recorded environment, and what ends the recording; the file is ready when it returns.

@@ -182,5 +182,10 @@ def record(**options: Unpack[CaptureOptions]) -> LoopEpisode:
         TypeError: An option is unknown.
         ConfigurationError: An option's value does not fit.
     """
+    if options.get("video") == "deferred":
+        raise ConfigurationError(
+            "video='deferred' makes the video by running the environment again, and robotrace.record() has none; "
+            "give the pictures instead: episode.step(frames=...)"
+        )
     checked = resolve_options({"source": "real", **options})
     return LoopEpisode(checked, recording_process if is_enabled(checked) else None)

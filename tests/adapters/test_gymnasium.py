@@ -319,10 +319,15 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
         "except Exception as exc:\n"
         "    print(type(exc).__name__, exc)\n"
     )
-    from reexecution import environment
+    from command_line import child_environment
 
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment()
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=child_environment({}),
     )
     assert done.stdout.strip() == (
         "ConfigurationError robotrace.adapters.gymnasium needs gymnasium; run: pip install 'robotrace-dev[gymnasium]'"

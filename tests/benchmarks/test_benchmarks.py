@@ -40,7 +40,8 @@ def row(case: dict, contestant: str, environment: str = "own") -> dict:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("benchmarks")
     out = folder / "results.json"
-    cases = [f"--only={name}" for name in ("steps-cartpole", "dict-4", "end", "losses", "memory-1000", "killed")]
+    names = ("steps-cartpole", "dict-4", "deferred-cartpole", "end", "losses", "memory-1000", "killed")
+    cases = [f"--only={name}" for name in names]
     done = run("--quick", "--no-peers", f"--peers-in={folder / 'peers'}", f"--out={out}", *cases)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())
@@ -48,7 +49,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_every_case_runs_all_that_needs_no_other_environment(results: dict) -> None:
     assert [case["name"] for case in results["cases"]] == [
-        "steps-cartpole", "dict-4", "end", "losses", "killed", "memory-1000",
+        "steps-cartpole", "dict-4", "deferred-cartpole", "end", "losses", "killed", "memory-1000",
     ]  # fmt: skip
     for case in results["cases"]:
         for contestant in case["contestants"]:
@@ -111,6 +112,52 @@ def test_the_tables_can_be_made_of_them(results: dict) -> None:
     assert "| quick run |" not in render(quiet)
     assert "| yes |" in render(quiet)
     assert "| yes |" not in text
+
+
+def test_one_case_is_measured_again_among_the_others(results: dict, tmp_path: Path) -> None:
+    from catalogue import CASES
+    from table import render
+
+    out = tmp_path / "results.json"
+    before = copy.deepcopy(results)
+    before["cases"] = [case for case in before["cases"] if case["name"] not in ("dict-4", "end")]
+    out.write_text(json.dumps(before))
+    done = run("--quick", "--no-peers", f"--peers-in={tmp_path}", "--update", "--only=dict-4", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    after = json.loads(out.read_text())
+    assert {**after, "cases": None} == {**before, "cases": None}
+    assert [case["name"] for case in after["cases"]] == [case.name for case in CASES]
+    found = {case["name"]: case for case in after["cases"]}
+    for case in before["cases"]:
+        assert found[case["name"]] == case
+    assert row(found["dict-4"], "ours")["status"] == "run"
+    assert found["dict-4"]["apart"]["made"] >= before["made"]
+    assert found["dict-4"]["apart"]["environments"]["own"] == before["environments"]["own"]
+    assert {r["reason"] for r in found["end"]["contestants"]} == {"it was not measured"}
+    text = render(after)
+    assert text.count("Measured apart from the others: ") == 1
+    assert f"Measured apart from the others: {found['dict-4']['apart']['made'][:10]}" in text
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (None, "there are no results in"),
+        ("[]", "holds no results"),
+        ("half a fi", "holds no results"),
+        ('{"quick": false, "cases": []}', "a quick run and of a real one"),
+    ],
+)
+def test_what_cannot_be_updated_is_named_before_anything_is_measured(
+    there: str | None, why: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    if there is not None:
+        out.write_text(there)
+    done = run("--quick", "--update", "--only=dict-4", f"--out={out}")
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert (out.read_text() if out.exists() else None) == there
 
 
 def test_the_page_holds_the_tables_of_the_committed_results() -> None:

@@ -235,6 +235,28 @@ def test_video_is_decided_only_where_there_is_something_to_render() -> None:
     assert asked == [1]
 
 
+def test_a_deferred_video_is_of_every_recorded_episode_whether_it_could_be_rendered_now_or_not() -> None:
+    decisions = Decisions(Options(video="deferred", every_n_episodes=2, max_per_minute=None), "test")
+    starts = [decisions.start(None, can_render=can_render) for can_render in (False, True) * 5]
+    recorded = [start for start in starts if start is not None]
+    assert [start.index for start in recorded] == [0, 2, 4, 6, 8]
+    assert [(start.video, start.deferred) for start in recorded] == [(False, True)] * 5
+
+
+def test_a_deferred_video_is_of_those_the_trigger_picks_where_there_is_one() -> None:
+    decisions = Decisions(Options(video="deferred", video_trigger="every(3)", max_per_minute=None), "test")
+    starts = [decisions.start(None, can_render=True) for _ in range(7)]
+    assert [start.index for start in starts if start is not None and start.deferred] == [0, 3, 6]
+    assert not any(start.video for start in starts if start is not None)
+
+
+@pytest.mark.parametrize("video", ["auto", True, False])
+def test_no_other_video_is_left_for_later(video: Any) -> None:
+    start = Decisions(Options(video=video, video_trigger=1), "test").start(None, can_render=True)
+    assert start is not None
+    assert (start.video, start.deferred) == (video is not False, False)
+
+
 def test_a_start_keeps_the_labels_of_its_time() -> None:
     decisions = Decisions(Options(), "test")
     decisions.label(policy_version="old", metadata={"stage": 1}, name=None)

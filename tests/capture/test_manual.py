@@ -20,6 +20,7 @@ from robotrace.capture.decisions import Series  # noqa: E402
 from robotrace.capture.manual import LoopEpisode  # noqa: E402
 from robotrace.capture.options import resolve_options  # noqa: E402
 from robotrace.capture.streams import Stream  # noqa: E402
+from robotrace.errors import ConfigurationError  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,12 @@ def test_one_picture_needs_no_name_and_every_nth_is_kept() -> None:
     (found,) = episodes()
     assert [round(float(frame.mean()) / 50) for frame in found.frames()[0]] == [0, 2, 4]
     assert [camera["name"] for camera in found.metadata["video"]["cameras"]] == ["camera"]
+
+
+@pytest.mark.parametrize("source", [{}, {"source": "sim"}])
+def test_a_loop_without_an_environment_has_nothing_to_run_again(source: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"video='deferred' .* has none; .*episode.step\(frames=...\)"):
+        robotrace.record(video="deferred", **source)
 
 
 def test_without_video_pictures_are_left_alone() -> None:

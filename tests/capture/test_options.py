@@ -38,6 +38,8 @@ def test_an_unknown_option_is_named_with_the_nearest() -> None:
         ("seed", 1.5),
         ("video", "yes"),
         ("video", 1),
+        ("video", "Deferred"),
+        ("video", None),
         ("video_trigger", 0),
         ("video_trigger", "cubical"),
         ("video_trigger", "every(0)"),
@@ -91,6 +93,9 @@ def test_a_bad_value_names_its_option(option: str, value: object) -> None:
         ("infos", False),
         ("images", "drop"),
         ("only", "failures"),
+        ("video", "deferred"),
+        ("video", "auto"),
+        ("video", False),
         ("last_seconds", 30),
         ("video_size", 320),
         ("video_envs", 0),
@@ -106,6 +111,30 @@ def test_without_video_image_observations_stay_arrays_unless_they_are_asked_for_
     assert resolve_options({"video": False, "images": "video"}).images == "video"
     assert resolve_options({"video": False, "images": "drop"}).images == "drop"
     assert resolve_options({}).images == "auto"
+
+
+def test_what_video_takes_is_said() -> None:
+    with pytest.raises(ConfigurationError, match=r"^video is 'later'; it takes True, False, 'auto' or 'deferred'$"):
+        resolve_options({"video": "later"})
+
+
+def test_with_deferred_video_image_observations_stay_arrays_so_that_they_can_be_compared_to_the_bit() -> None:
+    assert resolve_options({"video": "deferred"}).images == "arrays"
+    assert resolve_options({"video": "deferred", "images": "drop"}).images == "drop"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("source", "real"), ("last_seconds", 30), ("images", "video")], ids=lambda value: str(value)
+)
+def test_what_keeps_an_episode_from_being_run_again_is_refused_with_deferred_video(option: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"^video='deferred' .*{option}"):
+        resolve_options({"video": "deferred", option: value})
+    assert getattr(resolve_options({"video": "auto", option: value}), option) == value
+
+
+@pytest.mark.parametrize(("video", "films"), [("auto", True), (True, True), (False, False), ("deferred", False)])
+def test_only_a_video_made_at_once_asks_for_pictures(video: object, films: bool) -> None:
+    assert resolve_options({"video": video}).films is films
 
 
 def test_a_real_robot_is_in_real_time_and_a_simulator_waits() -> None:

@@ -15,8 +15,10 @@ import pytest
 pytest.importorskip("fastapi")
 
 import httpx
+import numpy as np
 from command_line import child_environment, one_line, robotrace
 from polling import eventually
+from rerun_episodes import cartpole_arrays, reproduce
 from spool_episodes import seal_one
 
 from robotrace import __version__
@@ -128,6 +130,34 @@ def test_serve_leaves_episodes_alone_that_go_elsewhere_by_configuration(output: 
     serving.stop()
 
 
+def test_serve_renders_failed_episodes_of_the_folders_it_is_told_of(output: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("pygame")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "operators_envs.py").write_text(
+        "from gymnasium.envs.classic_control.cartpole import CartPoleEnv\n\n\nclass Own(CartPoleEnv):\n    pass\n"
+    )
+    for kind, arrays in cartpole_arrays().items():
+        np.savez(tmp_path / f"{kind}.npz", **arrays)
+    serving = Serving(output, "--render-failed", "--import-from", str(own))
+    key = re.search(r"ROBOTRACE_API_KEY=(rt_\S+)", serving.text())
+    assert key is not None
+    with Client(base_url=serving.url, api_key=key[1]) as client:
+        episode = client.start_episode(
+            source="sim",
+            fps=50.0,
+            metadata={"reproduce": reproduce("operators_envs:Own")},
+            artifacts=("sensors", "actions"),
+        )
+        for kind in ("sensors", "actions"):
+            episode.upload(kind, tmp_path / f"{kind}.npz")
+        episode.finalize(status="failed")
+        eventually(lambda: client.get_episode(episode.id)["metadata"].get("video"), 60)
+        assert client.get_episode(episode.id)["metadata"]["video"]["frames"] == 21
+    assert serving.stop() == 0
+
+
 def test_a_port_in_use_is_one_clear_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -147,6 +177,12 @@ def test_folders_that_cannot_be_written_are_one_clear_line(tmp_path: Path) -> No
     blocked = str(tmp_path / "file" / "x")
     assert blocked in one_line(robotrace("serve", "--port", "0", "--data-dir", blocked))
     assert "ROBOTRACE_SPOOL_DIR" in one_line(robotrace("serve", "--port", "0", ROBOTRACE_SPOOL_DIR=blocked))
+
+
+def test_a_folder_of_environments_that_holds_uploads_is_one_clear_line(tmp_path: Path) -> None:
+    arguments = ("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--import-from", str(tmp_path))
+    assert "--import-from" in one_line(robotrace(*arguments))
+    assert robotrace(*arguments[:-1], str(tmp_path / "nothing")).returncode == 2
 
 
 def test_a_host_beyond_loopback_is_refused() -> None:

@@ -22,6 +22,8 @@ from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import LocalStore
 
+from .portal_fixtures import Tab, chromium
+
 CONTENT_TYPES = {"video": "video/mp4"}
 
 
@@ -177,3 +179,19 @@ def write_video(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
+def tab(browser, deployment, request):
+    """A page of each kind; nothing may be in its console at the end."""
+    width, scheme = request.param
+    tab = Tab(browser, deployment.base_url, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    yield tab
+    tab.close()
+    assert tab.complaints == []

@@ -219,6 +219,11 @@ class Tab:
         """The frame the pixels show."""
         return int(self.page.evaluate(READ_BARCODE))
 
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is wider than the window."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
     def close(self) -> None:
         """Close the tab."""
         self._context.close()

@@ -12,30 +12,15 @@ import pytest
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
-from .portal_fixtures import Tab, chromium
+from .portal_fixtures import Tab
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     with Deployment(Settings(tmp_path / "data", port=0)) as running:
         yield running
-
-
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
-def tab(browser: Any, deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    width, scheme = request.param
-    tab = Tab(browser, deployment.base_url, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    yield tab
-    tab.close()
-    assert tab.complaints == []
 
 
 @pytest.fixture
@@ -54,10 +39,6 @@ def poll(api: httpx.Client, started: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def fits(tab: Tab) -> bool:
-    return bool(tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
 def test_a_login_is_approved_and_its_key_revoked_by_hand(tab: Tab, api: httpx.Client) -> None:
     started = start(api)
     page = tab.page
@@ -67,7 +48,7 @@ def test_a_login_is_approved_and_its_key_revoked_by_hand(tab: Tab, api: httpx.Cl
     page.get_by_role("heading", name="A program asks to log in").wait_for()
     assert page.locator("#user-code").text_content() == started["user_code"]
     assert page.get_by_text("arm-2.example").is_visible()
-    assert fits(tab)
+    assert tab.fits
     page.get_by_role("button", name="Approve").click()
     page.get_by_role("heading", name="Approved").wait_for()
     approved = poll(api, started)
@@ -79,7 +60,7 @@ def test_a_login_is_approved_and_its_key_revoked_by_hand(tab: Tab, api: httpx.Cl
     row.wait_for()
     assert key.split("_", 2)[2] not in page.content()
     row.locator("summary").click()
-    assert fits(tab)
+    assert tab.fits
     row.get_by_role("button", name=f"Revoke {key[:13]}").click()
     row.get_by_text("revoked").wait_for()
     assert api.get("/api/episodes/x", headers={"Authorization": f"Bearer {key}"}).status_code == 401

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +12,12 @@ import pytest
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
-from .portal_fixtures import Tab, chromium, publish, write_streams
+from .portal_fixtures import Tab, publish, write_streams
 
 pytestmark = pytest.mark.browser
 
 EPISODES = "/portal/episodes"
 EVIL = '<img src=x onerror="document.title = `pwned`"><b id="pwned">name</b>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
-def tab(browser: Any, deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    width, scheme = request.param
-    tab = Tab(browser, deployment.base_url, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    yield tab
-    tab.close()
-    assert tab.complaints == []
-
-
-def _fits(tab: Tab) -> bool:
-    return bool(tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 def test_filtering_the_list_with_the_form(tab: Tab, deployment: Deployment, policy: str) -> None:
@@ -57,7 +37,7 @@ def test_filtering_the_list_with_the_form(tab: Tab, deployment: Deployment, poli
     page.get_by_role("button", name="Filter", exact=True).click()
     page.wait_for_url(lambda url: "status=failed" in url)
     assert page.locator("[data-episode-id]").evaluate_all("all => all.map(row => row.dataset.episodeId)") == [failed]
-    assert _fits(tab)
+    assert tab.fits
     page.get_by_role("link", name="fell").click()
     page.wait_for_url(f"**{EPISODES}/{failed}")
     assert page.get_by_role("heading", level=1).text_content() == "fell"
@@ -78,14 +58,14 @@ def test_markup_in_names_is_text(tab: Tab, deployment: Deployment, policy: str, 
     assert tab.page.locator(".chart-name").text_content() == EVIL
     assert f"{EVIL}2" in tab.page.locator("#skipped li").text_content()
     assert tab.page.locator("#pwned, img").count() == 0
-    assert _fits(tab)
+    assert tab.fits
 
 
 def test_an_episode_without_files_is_a_quiet_page(tab: Tab, deployment: Deployment) -> None:
     tab.open(f"{EPISODES}/{publish(deployment, finalize={'status': 'ready'})}")
     assert tab.page.locator("#workspace").count() == 0
     assert "metadata only" in tab.page.locator("#downloads").text_content()
-    assert _fits(tab)
+    assert tab.fits
 
 
 def test_promoting_an_episode_and_looking_at_its_gate(tab: Tab, deployment: Deployment) -> None:
@@ -97,7 +77,7 @@ def test_promoting_an_episode_and_looking_at_its_gate(tab: Tab, deployment: Depl
     page.get_by_role("button", name="Promote to scenario").click()
     page.wait_for_url(f"**{EPISODES}/{episode}#scenario")
     assert "is a scenario: critical" in page.locator("#scenario").text_content()
-    assert _fits(tab)
+    assert tab.fits
     page.get_by_role("link", name="All scenarios").click()
     page.get_by_placeholder("Candidate version").fill("a-candidate-version-of-some-length/with-a-slash")
     page.get_by_role("button", name="Show gate").click()
@@ -105,7 +85,7 @@ def test_promoting_an_episode_and_looking_at_its_gate(tab: Tab, deployment: Depl
     assert (
         "no result of a-candidate-version-of-some-length/with-a-slash yet" in page.locator("#blockers").text_content()
     )
-    assert _fits(tab)
+    assert tab.fits
 
 
 def test_an_eval_run_with_long_texts_fits_on_every_screen(tab: Tab, deployment: Deployment) -> None:
@@ -119,10 +99,10 @@ def test_an_eval_run_with_long_texts_fits_on_every_screen(tab: Tab, deployment: 
         client.post(f"/api/ingest/eval-run/{run}/result", json=result).raise_for_status()
         client.post(f"/api/ingest/eval-run/{run}/finalize", json={"status": "completed"}).raise_for_status()
     tab.open("/portal/evals")
-    assert _fits(tab)
+    assert tab.fits
     tab.page.locator(f"[data-eval-run-id='{run}'] a").click()
     tab.page.locator("#recommendation").wait_for()
-    assert _fits(tab)
+    assert tab.fits
 
 
 def test_an_episode_still_recording_says_so(tab: Tab, deployment: Deployment) -> None:
@@ -135,7 +115,7 @@ def test_the_empty_list_fills_itself(browser: Any, tmp_path: Path) -> None:
         tab = Tab(browser, empty.base_url)
         tab.open("/")
         assert "pip install 'robotrace-dev[gymnasium]'" in tab.page.locator("#empty").text_content()
-        assert _fits(tab)
+        assert tab.fits
         made = publish(empty, finalize={"status": "ready"})
         tab.page.locator(f"[data-episode-id='{made}']").wait_for()
         tab.close()

@@ -17,7 +17,6 @@ from robotrace.serve.server import Deployment
 from .portal_fixtures import (
     CLOCK_HZ,
     Tab,
-    chromium,
     constant_rate,
     publish,
     variable_rate,
@@ -43,12 +42,6 @@ WAIT_FOR_FRAME = """(least) => new Promise((resolve) => {
   new MutationObserver(look).observe(player, { attributes: true });
   look();
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 from robotrace.errors import ConfigurationError
 from robotrace.serve import database as database_module
 from robotrace.serve.database import Database
-from robotrace.serve.models import ApiKey, Base, EvalRun, Scenario, ScenarioResult, utc_now
+from robotrace.serve.models import ApiKey, Base, EvalRun, Reproduction, Scenario, ScenarioResult, utc_now
 from robotrace.serve.settings import Settings
 
 WRITERS = 8
@@ -96,6 +96,39 @@ def test_the_tables_of_evals_come_and_go_without_touching_what_was_there(fresh):
         (episode,) = connection.exec_driver_sql("SELECT id, metadata FROM episodes").all()
         assert tuple(episode) == ("kept", '{"a": 1}')
         assert connection.exec_driver_sql("SELECT count(*) FROM scenarios").scalar() == 0
+
+
+def test_the_table_of_reproductions_comes_and_goes_without_touching_what_was_there(fresh):
+    """Up from the version before with an episode in it, filled, down, and up again; it goes with its episode."""
+    with fresh.connect() as connection:
+        migrate(connection, "0003")
+        before = tables(connection)
+        connection.exec_driver_sql(
+            "INSERT INTO episodes (id, status, source, metadata, requested_uploads, created_at, updated_at)"
+            " VALUES ('kept', 'ready', 'sim', '{\"a\": 1}', '[]', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+        )
+        connection.commit()
+        migrate(connection, "0004")
+        assert tables(connection) - before == {"reproductions"}
+
+    def check():
+        with fresh.write() as session:
+            session.add(
+                Reproduction(episode_id="kept", verdict="reproduced", report={"steps": 3}, checked_at=utc_now())
+            )
+
+    check()
+    with fresh.connect() as connection:
+        migrate(connection, "0003")
+        assert tables(connection) == before
+        migrate(connection, "head")
+        (episode,) = connection.exec_driver_sql("SELECT id, metadata FROM episodes").all()
+        assert tuple(episode) == ("kept", '{"a": 1}')
+    check()
+    with fresh.write() as session:
+        session.execute(text("DELETE FROM episodes"))
+    with fresh.read() as session:
+        assert session.query(Reproduction).count() == 0
 
 
 def test_migrating_again_changes_nothing(fresh):

@@ -7,6 +7,7 @@ out, whether it is kept, and what its metadata say. Nothing here touches an envi
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import traceback
@@ -39,6 +40,8 @@ __all__ = [
     "unfinished",
 ]
 
+_log = logging.getLogger("robotrace")
+
 _BURST = 20
 _VIDEO_RATE = "2/min"
 """One video per 30 s at the most, unless ``video_trigger`` says otherwise."""
@@ -59,11 +62,12 @@ class Start:
     Attributes:
         index: Its number among all episodes, recorded or not, from 0.
         seed: What its reset was given.
-        video: Whether it has video.
+        video: Whether it has video, made while it runs.
         labels: The labels as they were at its start.
         trace: The OpenTelemetry trace it belongs to.
         env_index: Which environment of a vector it is of.
         span: Its own span, where ``otel_spans`` asks for one.
+        deferred: Whether its video is left for later.
     """
 
     index: int
@@ -73,6 +77,7 @@ class Start:
     trace: dict[str, str] | None = None
     env_index: int | None = None
     span: EpisodeSpan | None = None
+    deferred: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,7 +241,11 @@ class Decisions:
         self._series = series = series or Series()
         self._labels: dict[str, Any] = {}
         self._trigger: Trigger = series.trigger("trigger", options.trigger) or every(options.every_n_episodes)
-        self._video_trigger = series.trigger("video_trigger", options.video_trigger, numbers=True) or _seldom()
+        self._deferred = options.video == "deferred"
+        self._told_why_not = False
+        self._video_trigger = series.trigger("video_trigger", options.video_trigger, numbers=True) or (
+            every(1) if self._deferred else _seldom()
+        )
 
     def label(self, *, policy_version: str | None, metadata: Mapping[str, Any] | None, name: str | None) -> None:
         """Change the labels of the episodes to come; None leaves one as it is, ``metadata`` is merged."""
@@ -252,7 +261,7 @@ class Decisions:
 
         Args:
             seed: What its reset was given.
-            can_render: Whether there is anything to make a video of.
+            can_render: Whether there is anything to make a video of, now.
             env_index: Which environment of a vector.
 
         Returns:
@@ -265,10 +274,11 @@ class Decisions:
         begun = EpisodeStart(index, seed)
         if not self._trigger(begun) or (options.only == "all" and not self._series.take(options)):
             return None
-        video = can_render and options.video is not False and self._video_trigger(begun)
+        video = (self._deferred or (can_render and options.films)) and self._video_trigger(begun)
         span = start_episode_span() if options.otel_spans else None
         trace = current_trace() if span is None or span.trace is None else span.trace
-        return Start(index, seed, video, dict(self._labels), trace, env_index, span)
+        deferred = video and self._deferred
+        return Start(index, seed, video and not deferred, dict(self._labels), trace, env_index, span, deferred)
 
     def may_start(self, env_index: int | None = None) -> bool:
         """Whether :meth:`start` could record the next episode, were it called now. Nothing is counted.
@@ -306,6 +316,11 @@ class Decisions:
             vector: Of an environment of a vector: ``index``, ``num_envs``, ``autoreset_mode``.
         """
         options = self.options
+        seed = start.seed if options.seed is None else options.seed
+        of_what = options.robot if facts is None else facts.env_id
+        which = "" if start.env_index is None else f" env {start.env_index}"
+        name = start.labels.get("name") or options.name or (of_what and f"{of_what}{which} #{start.index}")
+        reproduce = _NO_ENV if facts is None else ResetRecord.reproduce(facts, dict(before_reset or {}))
         metadata = {
             "adapter": self._adapter,
             **({} if facts is None else {"env": facts.metadata}),
@@ -315,15 +330,12 @@ class Decisions:
             "run_id": run_id(),
             "host": host_facts(),
             "versions": versions(),
-            "reproduce": _NO_ENV if facts is None else ResetRecord.reproduce(facts, dict(before_reset or {})),
+            "reproduce": reproduce,
+            **({"video": self._later(reproduce, name)} if start.deferred else {}),
             **({"tags": list(options.tags)} if options.tags else {}),
             **options.metadata,
             **start.labels.get("metadata", {}),
         }
-        seed = start.seed if options.seed is None else options.seed
-        of_what = options.robot if facts is None else facts.env_id
-        which = "" if start.env_index is None else f" env {start.env_index}"
-        name = start.labels.get("name") or options.name or (of_what and f"{of_what}{which} #{start.index}")
         payload = create_payload(
             source=options.source,
             request_uploads=(),
@@ -403,6 +415,23 @@ class Decisions:
             self._series.give_back(self.options)
         if start.span is not None:
             start.span.end(failed=None, error=None)
+
+    def _later(self, reproduce: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+        """What ``metadata.video`` says of a video that is made later, or why none can be."""
+        options = self.options
+        if reproduce["reproducible"]:
+            return {"deferred": True, "every_n_steps": options.video_every_n_steps, "max_edge": options.video_size}
+        reason = reproduce["reason"]
+        if not self._told_why_not:
+            self._told_why_not = True
+            _log.warning(
+                "no video of episode %s can be made later, since it cannot be run again: %s. Of an environment in this "
+                "process that is made with render_mode='rgb_array', video=True or 'auto' makes it at once. (Said "
+                "once; metadata.video of each such episode says why.)",
+                name,
+                reason,
+            )
+        return {"deferred": False, "reason": reason}
 
     def _keeps(self, verdict: Verdict) -> bool:
         wanted = is_wanted(self.options, verdict)

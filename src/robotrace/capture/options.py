@@ -72,7 +72,7 @@ class CaptureOptions(TypedDict, total=False):
     success_key: str
     failure: Callable[[EpisodeEnd], bool] | None
     keep_partial: KeepPartial
-    video: bool | Literal["auto"]
+    video: bool | Literal["auto", "deferred"]
     video_trigger: int | Trigger | str | None
     video_every_n_steps: int
     video_size: int | None
@@ -112,18 +112,20 @@ class Options:
         failure: Decides at the end whether the episode failed, instead of ``success_key``.
         keep_partial: Which unfinished episodes (closed or reset in the middle) are kept: ``failures`` (default:
             those an exception or a kill ended), ``always`` or ``never``.
-        video: ``auto`` (default: when the env renders ``rgb_array``), True or False.
+        video: ``auto`` (default: when the env renders ``rgb_array``), True or False. ``deferred``: nothing is rendered
+            now; the episode is marked, and ``robotrace render`` makes its video later by running it again.
         video_trigger: Which recorded episodes have video: a number n for every nth, or a trigger (or its text); the
-            default is episodes 0, 1, 8, 27, …, at most one per 30 s, since rendering is the dear part.
+            default is episodes 0, 1, 8, 27, …, at most one per 30 s, since rendering is the dear part, and with
+            ``video="deferred"``, which renders nothing, every one.
         video_every_n_steps: A frame at the reset and at every nth step after it; the last step always has one.
         video_size: The longer edge of the video in pixels; larger frames are scaled down. None: as they come.
-        video_envs: How many environments of a vector environment have video.
+        video_envs: How many environments of a vector environment have video; with ``video="deferred"`` all have.
         env_indices: Which environments of a vector environment are recorded, by index. ``auto`` (default): all, and
             of more than 16 in tensors of a simulator the first one.
         fps: Steps a second, where the env does not say it or says it wrong; a simulator's own time stays first.
         images: What becomes of image observations: ``video`` (lossy, and marked so), ``arrays`` (lossless), ``drop``;
-            ``auto`` (default): camera views become video, small or stacked ones (and with ``video=False`` all) stay
-            arrays.
+            ``auto`` (default): camera views become video, small or stacked ones (and with ``video=False`` and
+            ``deferred`` all) stay arrays.
         infos: The step infos: ``auto`` (default: the last step's scalars, in the metadata), True for a stream per key,
             a list of keys for those streams, False for nothing.
         last_seconds: Keep only the last seconds before the end. None: the whole episode.
@@ -150,7 +152,7 @@ class Options:
     success_key: str = "is_success"
     failure: Callable[[EpisodeEnd], bool] | None = None
     keep_partial: KeepPartial = "failures"
-    video: bool | Literal["auto"] = "auto"
+    video: bool | Literal["auto", "deferred"] = "auto"
     video_trigger: int | Trigger | str | None = None
     video_every_n_steps: int = 1
     video_size: int | None = None
@@ -169,6 +171,11 @@ class Options:
         """Whether an episode is kept whose process is killed in its middle: it has failed, its success is unknown."""
         return self.keep_partial != "never" and self.only != "successes"
 
+    @property
+    def films(self) -> bool:
+        """Whether pictures of the env may be asked for while it runs."""
+        return self.video is True or self.video == "auto"
+
     def __post_init__(self) -> None:
         checked_choice("source", self.source, EpisodeSource)
         checked_choice("keep_partial", self.keep_partial, KeepPartial)
@@ -177,6 +184,7 @@ class Options:
         self._check_texts()
         self._check_numbers()
         self._check_flags()
+        self._check_deferred()
         for name in ("trigger", "video_trigger"):
             as_trigger(name, getattr(self, name), numbers=name == "video_trigger")
         if self.failure is not None and not callable(self.failure):
@@ -191,7 +199,8 @@ class Options:
             raise ConfigurationError(f"env_indices is {self.env_indices!r}; it takes 'auto' or a list of whole numbers")
         if self.realtime is None:
             object.__setattr__(self, "realtime", self.source == "real")
-        if self.video is False and self.images == "auto":  # no video means none, a lossy copy of an observation least
+        # No video means none, a lossy copy of an observation least; and what runs again is compared to the bit.
+        if not self.films and self.images == "auto":
             object.__setattr__(self, "images", "arrays")
 
     def _check_texts(self) -> None:
@@ -222,8 +231,8 @@ class Options:
 
     def _check_flags(self) -> None:
         # Not `in (True, False, …)`: 1 and 0 are equal to them, and "video=1" asks for something else.
-        if not isinstance(self.video, bool) and self.video != "auto":
-            raise ConfigurationError(f"video is {self.video!r}; it takes True, False or 'auto'")
+        if not isinstance(self.video, bool) and self.video not in ("auto", "deferred"):
+            raise ConfigurationError(f"video is {self.video!r}; it takes True, False, 'auto' or 'deferred'")
         if not isinstance(self.otel_spans, bool):
             raise ConfigurationError(f"otel_spans must be True or False, got {self.otel_spans!r}")
         if self.otel_spans and not tracing_installed():
@@ -232,6 +241,19 @@ class Options:
             value = getattr(self, name)
             if value is not None and not isinstance(value, bool):
                 raise ConfigurationError(f"{name} must be True, False or None, got {value!r}")
+
+    def _check_deferred(self) -> None:
+        if self.video != "deferred":
+            return
+        how = "video='deferred' makes the video by running the environment again"
+        if self.source == "real":
+            raise ConfigurationError(f"{how}, and source='real' says that the world cannot be run again")
+        if self.last_seconds is not None:
+            raise ConfigurationError(f"{how} from its reset on, and last_seconds keeps the actions of the end only")
+        if self.images == "video":  # an episode has one video file, and these pictures would be nowhere else
+            raise ConfigurationError(
+                f"{how}, and images='video' makes it while it runs; with 'auto' image observations stay arrays"
+            )
 
 
 def resolve_options(given: Mapping[str, Any]) -> Options:

@@ -549,7 +549,7 @@ class VectorRecorder:
         if self._members:
             return
         env = self._env()
-        self._members = members_of(env, self._options.video_envs)
+        self._members = members_of(env, self._options.video_envs if self._options.films else 0)
         self._count = len(self._members)
         self._no_flags = bytes(self._count)
         self._nested = any(member.is_recorded for member in self._members)

@@ -33,12 +33,23 @@ class EmbeddedDeployment:
         host: A loopback address.
         port: 0 takes any free one.
         drain: None: yes, unless another deployment is configured for this machine's episodes.
+        render_failed: Render the video of each failed episode that has none.
+        import_from: Folders of the operator's own environments, for that.
 
     Raises:
         ConfigurationError: The ``server`` extra is missing, the port is in use, or a folder cannot be written.
     """
 
-    def __init__(self, data_dir: Path, host: str, port: int, *, drain: bool | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        host: str,
+        port: int,
+        *,
+        drain: bool | None = None,
+        render_failed: bool = False,
+        import_from: tuple[Path, ...] = (),
+    ) -> None:
         try:
             from robotrace.serve.server import Deployment
             from robotrace.serve.settings import Settings
@@ -46,7 +57,10 @@ class EmbeddedDeployment:
             raise ConfigurationError(
                 f"the deployment needs {exc.name}; run: pip install 'robotrace-dev[server]'"
             ) from exc
-        self.deployment: Deployment = Deployment(Settings(data_dir=data_dir, host=host, port=port))
+        settings = Settings(
+            data_dir=data_dir, host=host, port=port, render_failed=render_failed, import_from=import_from
+        )
+        self.deployment: Deployment = Deployment(settings)
         self.spool: Spool | None = None
         self.elsewhere: str | None = None
         self.uploader: Uploader | None = None

@@ -27,8 +27,28 @@ __all__ = ["serve"]
     default=None,
     help="Take over the episodes in this machine's spool.  [default: unless another deployment is configured]",
 )
+@click.option(
+    "--render-failed",
+    is_flag=True,
+    help="Make the video of each failed episode that has none, by running it again; one at a time.",
+)
+@click.option(
+    "--import-from",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    multiple=True,
+    help="Folder of your own environments, for episodes that run again to import.  [repeatable]",
+)
 @click.option("--new-key", is_flag=True, help="Make one more API key and print it.")
-def serve(host: str, port: int, data_dir: Path | None, drain: bool | None, new_key: bool) -> None:
+def serve(
+    host: str,
+    port: int,
+    data_dir: Path | None,
+    drain: bool | None,
+    render_failed: bool,
+    import_from: tuple[Path, ...],
+    new_key: bool,
+) -> None:
     """Start the embedded deployment: the API, the store and the portal.
 
     Episodes recorded on this machine arrive in it by themselves, also those recorded while it was down.
@@ -37,10 +57,13 @@ def serve(host: str, port: int, data_dir: Path | None, drain: bool | None, new_k
     Example:
       robotrace serve
       robotrace serve --port 9000 --data-dir /data/robotrace
+      robotrace serve --render-failed --import-from ~/my_envs
     """
     data_dir = data_dir or default_data_dir()
     signal.signal(signal.SIGTERM, _stop)
-    with EmbeddedDeployment(data_dir, host, port, drain=drain) as embedded:
+    with EmbeddedDeployment(
+        data_dir, host, port, drain=drain, render_failed=render_failed, import_from=import_from
+    ) as embedded:
         deployment = embedded.deployment
         key = deployment.first_key or (deployment.create_key("made by serve --new-key") if new_key else None)
         click.echo(f"RoboTrace is running:  {deployment.base_url}/portal/episodes")

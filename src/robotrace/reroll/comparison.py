@@ -59,8 +59,8 @@ def first_mismatch(recorded: Any, here: Any, name: str, *, cast: bool = False) -
         pairs = enumerate(zip(recorded, here, strict=True))
         return next((found for i, (a, b) in pairs if (found := first_mismatch(a, b, f"{name}.{i}", cast=cast))), None)
     if recorded is None or here is None or isinstance(recorded, str) or isinstance(here, str):
-        same = recorded is here if recorded is None or here is None else recorded == here
-        return None if same else _other(recorded, here, name)
+        texts = isinstance(recorded, str) and isinstance(here, str)  # an array would be compared value by value
+        return None if recorded is here or (texts and recorded == here) else _other(recorded, here, name)
     return _arrays(np.asarray(recorded), _asarray(here), name, cast=cast)
 
 

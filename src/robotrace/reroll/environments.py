@@ -16,6 +16,7 @@ import platform
 import random
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,31 @@ class RecordedEnvironment:
         job: The episode; its metadata must have a ``reproduce`` block that says it is reproducible.
 
     Attributes:
-        differences: What decides the numbers and is another here; complete once :meth:`build` has returned or raised.
-
-    Raises:
-        NotReproducible: The block cannot be read, or its code cannot be imported.
+        differences: What decides the numbers and is another here; of the env's own files once :meth:`load` is through.
     """
 
     def __init__(self, job: Job) -> None:
+        self._job = job
         self._block: Mapping[str, Any] = job.metadata["reproduce"]
         self.differences: tuple[Difference, ...] = self._version_differences()
-        self._gym = _gymnasium()
         self._sources = [item for item in self._block.get("sources", ()) if isinstance(item, Mapping)]
-        self._find_sources(job)
+        self._gym: Any = None
+        self._spec: Any = None
+
+    def load(self) -> None:
+        """Import its code.
+
+        Raises:
+            NotReproducible: The block cannot be read, or its code cannot be imported.
+        """
+        self._gym = _gymnasium()
+        self._find_sources(self._job)
         self._spec = self._read_spec()
+        # Once more: a package that is known by its module only is one now.
         self.differences = (*self._version_differences(), *self._file_differences())
 
     def build(self, *, render: bool = False, camera: str | None = None) -> Any:
-        """Build it, not yet reset.
+        """Build it, not yet reset; :meth:`load` comes first.
 
         Args:
             render: With ``render_mode="rgb_array"``.
@@ -74,9 +83,12 @@ class RecordedEnvironment:
         if camera is not None:
             more["camera_name"] = camera
         try:
-            return self._gym.make(copy.deepcopy(self._spec), **more)
+            env = self._gym.make(copy.deepcopy(self._spec), **more)
         except Exception as exc:
             raise NotReproducible(f"{self._spec.id} cannot be built here: {type(exc).__name__}: {exc}") from exc
+        if camera is not None:
+            _require_camera(env, camera)
+        return env
 
     def reset(self, env: Any) -> Any:
         """Reset a built one as it was reset then; returns the observation.
@@ -148,6 +160,8 @@ class RecordedEnvironment:
             raise NotReproducible(f"{what} has the entry point {point!r}, which is none")
         if module == "__main__":
             module = _SCRIPT
+        elif module.endswith(".__main__") or module.partition(".")[0] in sys.stdlib_module_names:
+            raise NotReproducible(f"{what} comes from {point}, where no environment is")  # and importing may do much
         try:
             found: Any = importlib.import_module(module)
             for part in name.split("."):
@@ -189,6 +203,17 @@ class RecordedEnvironment:
         return found
 
 
+def _require_camera(env: Any, name: str) -> None:
+    # MuJoCo's renderer takes a name it does not know for its free camera, and says nothing.
+    find = getattr(getattr(env.unwrapped, "model", None), "camera", None)
+    if callable(find):
+        try:
+            find(name)
+        except KeyError as exc:
+            env.close()
+            raise NotReproducible(f"there is no camera {name!r}: {exc.args[0]}") from exc
+
+
 def _gymnasium() -> Any:
     try:
         return importlib.import_module("gymnasium")
@@ -208,12 +233,12 @@ def _restore_tuples(written: Any, paths: Any) -> None:
 
 
 def _import_file(path: Path) -> None:
-    spec = importlib.util.spec_from_file_location(_SCRIPT, path)
+    loader = SourceFileLoader(_SCRIPT, str(path))  # whatever its file is called
+    spec = importlib.util.spec_from_loader(_SCRIPT, loader)
     assert spec is not None
-    assert spec.loader is not None
     sys.modules[_SCRIPT] = module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except (Exception, SystemExit) as exc:
         del sys.modules[_SCRIPT]
         raise NotReproducible(

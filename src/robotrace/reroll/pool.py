@@ -8,6 +8,7 @@ the same local code; which one ran what makes no difference to the answers.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import queue
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from robotrace.children import python_command, usable_cores
+from robotrace.errors import ConfigurationError
 from robotrace.reroll.jobs import Job, Verdict
 
 __all__ = ["Cancelled", "Executor", "Limits", "ProcessPool", "Progress", "run_job"]
@@ -35,6 +37,7 @@ _WORKER = "robotrace.reroll.worker"
 _POLL_S = 0.1
 """How soon a cancel or a time limit is noticed."""
 _LAST_WORDS = 300
+_NEEDED = ("gymnasium", "numpy", "av")
 
 
 class Cancelled(Exception):
@@ -93,7 +96,12 @@ class ProcessPool:
     def run(
         self, jobs: Iterable[Job], *, on_progress: Callable[[int, int, int], None] | None = None
     ) -> Iterator[tuple[int, Verdict]]:
-        """See :meth:`Executor.run`; leaving the iteration early ends the workers."""
+        """See :meth:`Executor.run`; leaving the iteration early ends the workers.
+
+        Raises:
+            ConfigurationError: What a worker needs is not installed.
+        """
+        _require()
         waiting = enumerate(jobs)
         taking = threading.Lock()
         answers: queue.Queue[tuple[int, Verdict] | BaseException | None] = queue.Queue()
@@ -161,7 +169,9 @@ def run_job(
 
     Raises:
         Cancelled: ``cancelled`` was set.
+        ConfigurationError: What a worker needs is not installed.
     """
+    _require()
     worker = _Worker(job, limits or Limits(), folder)
     try:
         return worker.run(job, on_progress, cancelled or threading.Event())
@@ -208,7 +218,7 @@ class _Worker:
         done, total = 0, 0
         try:
             self._socket.settimeout(_POLL_S)
-            self._send(json.dumps(job.to_dict()).encode() + b"\n", deadline)
+            self._send(json.dumps(job.to_dict()).encode() + b"\n", deadline, cancelled)
             while True:
                 if cancelled.is_set():
                     self._kill()
@@ -234,8 +244,8 @@ class _Worker:
         self._socket.close()
         self._words.close()
 
-    def _send(self, data: bytes, deadline: float) -> None:
-        while data and time.monotonic() < deadline:
+    def _send(self, data: bytes, deadline: float, cancelled: threading.Event) -> None:
+        while data and time.monotonic() < deadline and not cancelled.is_set():
             with contextlib.suppress(TimeoutError):
                 data = data[self._socket.send(data) :]
 
@@ -270,6 +280,14 @@ class _Worker:
         words = self._words.read().decode(errors="replace").strip().splitlines()
         last = f": {words[-1][:_LAST_WORDS]}" if words else ""
         return f"the process that ran it died ({name}){last}"
+
+
+def _require() -> None:
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigurationError(
+                f"running an episode again needs {name}; run: pip install 'robotrace-dev[gymnasium]'"
+            )
 
 
 def _of(on_progress: Callable[[int, int, int], None], position: int) -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +98,8 @@ class VideoMaker:
     def discard(self) -> None:
         """Keep nothing; harmless after :meth:`close`."""
         self._encoding.close()
-        self._part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._part.unlink()
 
     def _is_wanted(self, step: int) -> bool:
         if step == len(self._stamps_ns) - 1:  # the last frame is the one that shows what went wrong

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -16,13 +18,15 @@ from typing import Any
 from robotrace._version import __version__
 from robotrace.reroll.environments import NotReproducible, RecordedEnvironment
 from robotrace.reroll.execution import Recorded, Rerun, read_recorded, rerun, why_not_deterministic
-from robotrace.reroll.jobs import Difference, Job, Verdict
+from robotrace.reroll.jobs import Job, Verdict, VideoRequest
 from robotrace.reroll.plan import read_plan
 from robotrace.reroll.rendering import NotRendered, VideoMaker
 
 __all__ = ["execute", "main"]
 
 _PROGRESS_S = 0.2
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl(2)."""
 
 
 def execute(job: Job, on_progress: Callable[[int, int], None]) -> Verdict:
@@ -40,19 +44,19 @@ def execute(job: Job, on_progress: Callable[[int, int], None]) -> Verdict:
     }
     if plan.reason is not None:
         return Verdict("not_reproducible", plan.reason, **told)
-    environment: RecordedEnvironment | None = None
+    environment = RecordedEnvironment(job)
     try:
         recorded = read_recorded(job)
         told |= {"total_steps": recorded.steps, "not_compared": dict(recorded.missing)}
-        environment = RecordedEnvironment(job)
+        environment.load()
         return _verdict(job, environment, recorded, told, lambda step: on_progress(step, recorded.steps))
     except NotReproducible as exc:
-        return Verdict("not_reproducible", str(exc), differences=_differences(environment), **told)
+        return Verdict("not_reproducible", str(exc), differences=environment.differences, **told)
     except MemoryError:
         return Verdict("not_reproducible", "it needs more memory than it was given", **told)
     except BaseException as exc:  # an env that calls sys.exit, or breaks while it is closed
         reason = f"running it again raised {type(exc).__name__}: {exc}"
-        return Verdict("not_reproducible", reason, differences=_differences(environment), **told)
+        return Verdict("not_reproducible", reason, differences=environment.differences, **told)
 
 
 def _verdict(
@@ -69,7 +73,7 @@ def _verdict(
         "differences": environment.differences,
         "steps": found.steps,
         "compared": tuple(recorded.rows),
-        "not_compared": {**told["not_compared"], **dict.fromkeys(sorted(found.extra), "not recorded")},
+        "not_compared": {**dict.fromkeys(sorted(found.extra), "not recorded"), **told["not_compared"]},
         "raised": found.raised,
     }
     if found.divergence is None:
@@ -82,31 +86,34 @@ def _run(
     job: Job, environment: RecordedEnvironment, recorded: Recorded, on_step: Callable[[int], None]
 ) -> tuple[Rerun, dict[str, Any]]:
     """What came of it, and of its video: ``video`` or ``video_fault``."""
-    request = job.video
-    if request is None:
-        env = environment.build()
-        with contextlib.closing(env):
-            return rerun(environment, env, recorded, on_step=on_step), {}
-    env = environment.build(render=True, camera=request.camera)
-    maker: VideoMaker | None = None
-    with contextlib.closing(env):
+    told: dict[str, Any] = {}
+    if job.video is not None:
         try:
-            maker = VideoMaker(env, request, recorded.stamps_ns, job.fps)
+            return _run_with_video(job, job.video, environment, recorded, on_step)
+        except NotRendered as exc:  # whether it happens again does not depend on a picture
+            told["video_fault"] = str(exc)
+    with contextlib.closing(environment.build()) as env:
+        return rerun(environment, env, recorded, on_step=on_step), told
+
+
+def _run_with_video(
+    job: Job,
+    request: VideoRequest,
+    environment: RecordedEnvironment,
+    recorded: Recorded,
+    on_step: Callable[[int], None],
+) -> tuple[Rerun, dict[str, Any]]:
+    try:
+        env = environment.build(render=True, camera=request.camera)
+    except NotReproducible as exc:
+        raise NotRendered(str(exc)) from exc
+    with contextlib.closing(env):
+        maker = VideoMaker(env, request, recorded.stamps_ns, job.fps)
+        try:
             found = rerun(environment, env, recorded, on_step=on_step, picture=maker.picture)
             return found, {} if found.divergence is not None else {"video": maker.close()}
-        except NotRendered as exc:
-            fault = str(exc)
         finally:
-            if maker is not None:
-                maker.discard()
-    # Whether it happens again does not depend on a picture.
-    env = environment.build()
-    with contextlib.closing(env):
-        return rerun(environment, env, recorded, on_step=on_step), {"video_fault": fault}
-
-
-def _differences(environment: RecordedEnvironment | None) -> tuple[Difference, ...]:
-    return () if environment is None else environment.differences
+            maker.discard()
 
 
 def main() -> None:
@@ -151,3 +158,7 @@ def _limit(memory_bytes: int, file_bytes: int, nice: int) -> None:
             resource.setrlimit(which, (value, value))
     with contextlib.suppress(OSError):
         os.nice(nice)
+    if sys.platform == "linux":
+        # The limit of time is the parent's: one that is killed leaves nobody to keep it.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -18,27 +18,27 @@ from robotrace.serve import (
     portal_evals,
     portal_keys,
     portal_pages,
+    portal_renders,
     portal_verify,
+    reproductions,
     verify,
 )
-from robotrace.serve.database import Database
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.services import Services
-from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore, StoreError
+from robotrace.serve.store import StoreError
 
 __all__ = ["create_app"]
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
-def create_app(settings: Settings, database: Database, store: LocalStore) -> FastAPI:
+def create_app(services: Services, renders: Renders) -> FastAPI:
     """The application of a deployment, over a database that is migrated.
 
     Args:
-        settings: Its settings.
-        database: Its database; stays the caller's to close.
-        store: Its object store.
+        services: Its parts; they stay the caller's to close.
+        renders: Its renders; likewise.
     """
     app = FastAPI(
         title="RoboTrace",
@@ -48,23 +48,27 @@ def create_app(settings: Settings, database: Database, store: LocalStore) -> Fas
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.services = Services(settings, database, store)
+    app.state.services = services
+    app.state.renders = renders
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(StoreError, _store_error)
+    app.add_exception_handler(StoreError, _refused)
+    app.add_exception_handler(RenderRefused, _refused)
     app.add_exception_handler(Exception, _internal_error)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
     app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
     for routes in (
         ingest,
         episodes,
         evals,
         verify,
+        reproductions,
         objects,
         portal_data,
         portal_pages,
         portal_evals,
         portal_verify,
+        portal_renders,
         cli_auth,
         portal_keys,
     ):
@@ -86,8 +90,8 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
 
 
-def _store_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, StoreError)
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, (StoreError, RenderRefused))
     return JSONResponse({"error": str(error)}, error.status_code)
 
 

@@ -8,12 +8,21 @@ from robotrace.serve.models import Artifact
 from robotrace.serve.schemas import ArtifactKind, UploadUrl
 from robotrace.serve.store import LocalStore
 
-__all__ = ["artifact_key", "file_name", "signed_download", "signed_upload", "split_artifact_key"]
+__all__ = [
+    "MAX_SIZE",
+    "artifact_key",
+    "content_type",
+    "file_name",
+    "signed_download",
+    "signed_upload",
+    "split_artifact_key",
+]
 
 _KINDS: tuple[ArtifactKind, ...] = ("video", "sensors", "actions")
 _UPLOAD_LIFETIME = timedelta(hours=1)
 _DOWNLOAD_LIFETIME = timedelta(hours=6)  # a page stays open while someone works with it
-_MAX_SIZE = 50 * 1024**3
+MAX_SIZE = 50 * 1024**3
+"""Of a file, in bytes."""
 # The wire does not tell a file's name; its first bytes do.
 _SUFFIXES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK", "npz"),
@@ -55,6 +64,11 @@ def file_name(kind: str, head: bytes) -> str:
     return f"{kind}.bin"
 
 
+def content_type(kind: ArtifactKind) -> str:
+    """What a file in a slot is sent and read as."""
+    return "video/mp4" if kind == "video" else "application/octet-stream"
+
+
 def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
     """Where to PUT the file of a slot.
 
@@ -68,8 +82,8 @@ def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: Artif
     url = store.signed_put(
         artifact_key(episode_id, kind),
         expires=int(expires.timestamp()),
-        max_size=_MAX_SIZE,
-        content_type="video/mp4" if kind == "video" else "application/octet-stream",
+        max_size=MAX_SIZE,
+        content_type=content_type(kind),
     )
     return UploadUrl(kind=kind, url=base_url + url, expires_at=expires, public_url=None)
 

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session, defer
 
 from robotrace.serve.artifacts import signed_download
 from robotrace.serve.keyset import after_cursor, cursor_of
-from robotrace.serve.models import Artifact, Episode
+from robotrace.serve.models import Artifact, Episode, Reproduction
 from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodePage, EpisodeSummary, ListedEpisode
 from robotrace.serve.services import get_services, public_base_url, require_key
 
 __all__ = [
+    "HAS_VIDEO",
     "EpisodeFilter",
     "artifact_of",
     "episode_filter",
@@ -29,7 +30,8 @@ __all__ = [
 
 router = APIRouter(prefix="/api/episodes", dependencies=[Depends(require_key)])
 
-_HAS_VIDEO = exists().where(and_(Artifact.episode_id == Episode.id, Artifact.kind == "video"))
+HAS_VIDEO = exists().where(and_(Artifact.episode_id == Episode.id, Artifact.kind == "video"))
+"""A condition of a query of episodes."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def list_episodes(
         HTTPException: 400 for a cursor this function did not make.
     """
     query = (
-        select(Episode, _HAS_VIDEO)
+        select(Episode, HAS_VIDEO)
         .options(defer(Episode.meta, raiseload=True), defer(Episode.otel, raiseload=True))
         .where(*_conditions(filters))
     )
@@ -173,9 +175,10 @@ def read_episodes(
 
 @router.get("/{episode_id}")
 def read_episode(episode_id: str, request: Request) -> EpisodeDetail:
-    """The episode, its metadata included."""
+    """The episode, its metadata included, and what running it again came to where somebody did."""
     with get_services(request).database.read() as session:
         episode = episode_or_404(session, episode_id)
+        checked = session.get(Reproduction, episode_id)
         return EpisodeDetail(
             episode_id=episode.id,
             name=episode.name,
@@ -204,6 +207,7 @@ def read_episode(episode_id: str, request: Request) -> EpisodeDetail:
                 )
                 for artifact in episode.artifacts
             ],
+            reproduction=None if checked is None else checked.report,
         )
 
 

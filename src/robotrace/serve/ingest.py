@@ -13,6 +13,7 @@ from sqlalchemy import select
 from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.models import Episode, utc_now
+from robotrace.serve.renders import get_renders
 from robotrace.serve.schemas import (
     ArtifactClaim,
     ArtifactKind,
@@ -23,6 +24,7 @@ from robotrace.serve.schemas import (
     UploadUrl,
     UploadUrls,
 )
+from robotrace.serve.schemas_reroll import SignUploads
 from robotrace.serve.services import Services, get_services, public_base_url, require_key
 from robotrace.serve.values import boolean, finite
 from robotrace.serve.video_index import ensure_video_index
@@ -78,13 +80,16 @@ def create_episode(
 
 
 @router.post("/episode/{episode_id}/upload-urls")
-def sign_uploads(episode_id: str, request: Request) -> UploadUrls:
-    """Sign the upload URLs of an episode again."""
+def sign_uploads(episode_id: str, request: Request, body: SignUploads | None = None) -> UploadUrls:
+    """Sign the upload URLs of an episode again, and those of empty slots that create did not ask for."""
     services = get_services(request)
+    further = [] if body is None else body.kinds
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id)
         _refuse_archived(episode)
-        return UploadUrls(episode_id=episode.id, upload_urls=_upload_urls(services, request, episode))
+        for kind in further:
+            _refuse_filled(services, episode, kind)
+        return UploadUrls(episode_id=episode.id, upload_urls=_upload_urls(services, request, episode, further))
 
 
 @router.post("/episode/{episode_id}/finalize")
@@ -102,17 +107,29 @@ def finalize_episode(
             _close(episode, body)
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
+            background.add_task(get_renders(request).consider, episode_id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 
-def _upload_urls(services: Services, request: Request, episode: Episode) -> list[UploadUrl]:
+def _upload_urls(
+    services: Services, request: Request, episode: Episode, further: Iterable[ArtifactKind] = ()
+) -> list[UploadUrl]:
     kinds: list[ArtifactKind] = episode.requested_uploads  # type: ignore[assignment]  # JSON of what create checked
-    return [signed_upload(services.store, public_base_url(request), episode.id, kind) for kind in kinds]
+    every = dict.fromkeys([*kinds, *further])
+    return [signed_upload(services.store, public_base_url(request), episode.id, kind) for kind in every]
 
 
 def _refuse_archived(episode: Episode) -> None:
     if episode.status == "archived":
         raise HTTPException(409, "the episode is archived")
+
+
+def _refuse_filled(services: Services, episode: Episode, kind: ArtifactKind) -> None:
+    """A slot that was filled is closed with its episode; the PUT would say so only after all the bytes."""
+    artifact = next((artifact for artifact in episode.artifacts if artifact.kind == kind), None)
+    if episode.status == "recording" or artifact is None or not services.store.path(artifact.object_key).is_file():
+        return
+    raise HTTPException(409, f"the episode is {episode.status} and has its {kind}: it cannot be replaced")
 
 
 def _check_claims(services: Services, episode: Episode, claims: Iterable[ArtifactClaim]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Episode",
     "EvalResult",
     "EvalRun",
+    "Reproduction",
     "Scenario",
     "ScenarioResult",
     "UtcDateTime",
@@ -170,6 +171,21 @@ class VideoIndex(Base):
     end_ms: Mapped[float] = mapped_column(Float)
     # frame_count + 1 little-endian float64: the presentation time of each frame in ms, then the end of the last.
     times_ms: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Reproduction(Base):
+    """What running an episode again came to when that was done last.
+
+    ``verdict`` and ``reason`` repeat what is in the report, which is a ``robotrace.reroll.jobs.Verdict`` as a dict.
+    """
+
+    __tablename__ = "reproductions"
+
+    episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str | None] = mapped_column(Text)
+    report: Mapped[dict[str, Any]] = mapped_column(JSON)
+    checked_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class EvalRun(Base):

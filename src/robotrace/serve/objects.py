@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-from typing import TypeVar
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from robotrace.serve.artifacts import file_name, split_artifact_key
-from robotrace.serve.episodes import artifact_of
-from robotrace.serve.models import Artifact, Episode, utc_now
+from robotrace.serve.arrivals import keep_artifact, with_space
+from robotrace.serve.artifacts import split_artifact_key
+from robotrace.serve.reproductions import describe_video
 from robotrace.serve.services import Services, get_services
-from robotrace.serve.store import Grant, ObjectWriter, StoreError, sync_folder
+from robotrace.serve.store import Grant, ObjectWriter, StoreError
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/objects", include_in_schema=False)
 
-_T = TypeVar("_T")
 # Bytes handed to a thread at once: hashing and writing 1 MiB outweigh the hop, and other requests go on meanwhile.
 _BLOCK = 1024 * 1024
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @router.api_route("/{key:path}", methods=["GET", "HEAD"])
@@ -48,7 +42,7 @@ async def write_object(key: str, request: Request) -> Response:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > grant.max_size:
         raise StoreError(413, f"larger than the {grant.max_size} bytes this URL is signed for")
-    writer = await run_in_threadpool(_with_space, lambda: services.store.writer(grant.max_size))
+    writer = await run_in_threadpool(with_space, lambda: services.store.writer(grant.max_size))
     try:
         block = bytearray()
         async for chunk in request.stream():
@@ -66,7 +60,7 @@ async def write_object(key: str, request: Request) -> Response:
 
 
 def _write(writer: ObjectWriter, block: bytearray) -> None:
-    _with_space(lambda: writer.write(block))
+    with_space(lambda: writer.write(block))
 
 
 def _keep(services: Services, grant: Grant, writer: ObjectWriter) -> None:
@@ -74,37 +68,6 @@ def _keep(services: Services, grant: Grant, writer: ObjectWriter) -> None:
     if slot is None:
         raise StoreError(404, "there is no such slot")
     episode_id, kind = slot
-    path = services.store.path(grant.key)
-    # The slow part first: nobody else can write to the database inside the transaction.
-    _with_space(writer.flush)
-    with services.database.write() as session:
-        episode = session.get(Episode, episode_id)
-        if episode is None:
-            raise StoreError(404, "there is no such episode")
-        if episode.status == "archived":
-            raise StoreError(409, "the episode is archived")
-        artifact = artifact_of(session, episode_id, kind)
-        if artifact is not None and episode.status != "recording" and path.is_file():
-            if artifact.sha256 != writer.sha256:
-                raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
-            return
-        if artifact is None:
-            artifact = Artifact(episode_id=episode_id, kind=kind, object_key=grant.key)
-            session.add(artifact)
-        artifact.file_name = file_name(kind, writer.head)
-        artifact.content_type = grant.content_type
-        artifact.size = writer.size
-        artifact.sha256 = writer.sha256
-        artifact.stored_at = utc_now()
-        session.flush()
-        _with_space(lambda: writer.commit(path))
-    sync_folder(path.parent)
-
-
-def _with_space(action: Callable[[], _T]) -> _T:
-    try:
-        return action()
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise StoreError(507, "the disk of the deployment is full") from error
-        raise
+    keep_artifact(services, episode_id, kind, writer, content_type=grant.content_type)
+    if kind == "video":
+        describe_video(services, episode_id)

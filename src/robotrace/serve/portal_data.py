@@ -10,10 +10,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 
+from robotrace.reroll.plan import read_plan
 from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
+from robotrace.serve.may_run import what_runs
+from robotrace.serve.models import Episode
+from robotrace.serve.renders import Renders, get_renders
+from robotrace.serve.reproductions import report_of
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
 from robotrace.serve.schemas_evals import ScenarioInfo
+from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import Services, get_services
 from robotrace.serve.verify import scenario_infos
@@ -72,6 +78,8 @@ class EpisodeView(BaseModel):
     video: VideoView | None
     series_url: str
     scenario: ScenarioInfo | None
+    reproduction: Report | None
+    rerun: RerunView
 
 
 def episode_list(services: Services, filters: EpisodeFilter, *, limit: int = 50, cursor: str = "") -> EpisodeList:
@@ -81,7 +89,7 @@ def episode_list(services: Services, filters: EpisodeFilter, *, limit: int = 50,
     return EpisodeList(episodes=episodes, next=following)
 
 
-def episode_view(services: Services, episode_id: str) -> EpisodeView:
+def episode_view(services: Services, renders: Renders, episode_id: str) -> EpisodeView:
     """What the page of an episode shows.
 
     Raises:
@@ -105,6 +113,8 @@ def episode_view(services: Services, episode_id: str) -> EpisodeView:
         summary = episode_summary(episode, has_video=video is not None)
         scenario = next(iter(scenario_infos(session, episode_id)), None)
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
+        reproduction = report_of(session, episode_id)
+        rerun = _rerun_view(renders, episode)
     return EpisodeView(
         episode=detail,
         artifacts=artifacts,
@@ -120,6 +130,19 @@ def episode_view(services: Services, episode_id: str) -> EpisodeView:
         ),
         series_url=f"/portal/episodes/{episode_id}/series.bin",
         scenario=scenario,
+        reproduction=reproduction,
+        rerun=rerun,
+    )
+
+
+def _rerun_view(renders: Renders, episode: Episode) -> RerunView:
+    plan = read_plan(episode.meta)
+    return RerunView(
+        why_not=renders.why_not(episode),
+        anywhere=plan.reason is None,
+        code=what_runs(episode.meta),
+        deferred=plan.deferred,
+        render=renders.view(episode.id),
     )
 
 
@@ -137,7 +160,7 @@ def episodes_json(
 @router.get("/episodes/{episode_id}.json")
 def episode_json(episode_id: str, request: Request) -> EpisodeView:
     """One episode."""
-    return episode_view(get_services(request), episode_id)
+    return episode_view(get_services(request), get_renders(request), episode_id)
 
 
 @router.get("/episodes/{episode_id}/frames.bin")

@@ -8,7 +8,7 @@ from typing import Any
 
 from robotrace.serve.values import finite
 
-__all__ = ["FILTERS", "ago", "length_s", "number", "percent", "pretty", "utc"]
+__all__ = ["FILTERS", "ago", "length_s", "link_ms", "number", "percent", "pretty", "utc"]
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
@@ -52,6 +52,11 @@ def length_s(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{whole:02d} h" if hours else f"{minutes}:{whole:02d} min"
 
 
+def link_ms(seconds: float) -> str:
+    """A time as ``?t=…ms`` has it: to the nanosecond, without an exponent or zeros at its end."""
+    return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".")
+
+
 def number(value: float) -> str:
     """A figure at five significant digits, integers as integers."""
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e7 else f"{value:.5g}"
@@ -71,6 +76,7 @@ FILTERS = {
     "ago": ago,
     "finite": finite,
     "length_s": length_s,
+    "link_ms": link_ms,
     "number": number,
     "percent": percent,
     "pretty": pretty,

@@ -19,6 +19,7 @@ from robotrace.serve.gate import SEVERITIES
 from robotrace.serve.pages import REVALIDATE, page
 from robotrace.serve.portal_data import EpisodeView, episode_list, episode_view
 from robotrace.serve.portal_format import length_s
+from robotrace.serve.renders import get_renders
 from robotrace.serve.services import get_services
 from robotrace.serve.vendor import VENDOR_FILES, vendor_file
 
@@ -77,7 +78,7 @@ def episodes_page(request: Request) -> Response:
 def episode_page(episode_id: str, request: Request) -> HTMLResponse:
     """One episode: what made it, what it looked like, what it measured."""
     try:
-        view = episode_view(get_services(request), episode_id)
+        view = episode_view(get_services(request), get_renders(request), episode_id)
     except HTTPException:
         return page("missing.html", 404, what="episode", id=episode_id, home=_EPISODES, home_label="All episodes")
     episode = view.episode
@@ -96,6 +97,8 @@ def episode_page(episode_id: str, request: Request) -> HTMLResponse:
         ],
         facts=_facts(view),
         scenario=view.scenario,
+        reproduction=view.reproduction,
+        rerun=view.rerun,
         severities=SEVERITIES,
     )
 

@@ -222,3 +222,4 @@ class EpisodeDetail(BaseModel):
     created_at: Utc
     updated_at: Utc
     artifacts: list[ArtifactInfo]
+    reproduction: dict[str, Any] | None

@@ -7,6 +7,7 @@ import fcntl
 import ipaddress
 import os
 import secrets
+import shutil
 import socket
 import threading
 import time
@@ -17,9 +18,12 @@ from types import TracebackType
 import uvicorn
 
 from robotrace.errors import ConfigurationError
+from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
 from robotrace.serve.database import Database
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
+from robotrace.serve.renders import Renders, Runner
+from robotrace.serve.services import Services
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import LocalStore
 
@@ -30,7 +34,8 @@ _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
 # Together below the 5 s that stop() may take: requests may end by themselves, then they are cut off.
 _GRACE_S = 3
-_STOP_TIMEOUT_S = 4.5
+_STOP_TIMEOUT_S = 4.4
+_RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
 
 
 class Deployment:
@@ -44,6 +49,7 @@ class Deployment:
 
     Args:
         settings: Where it keeps its things and where it listens.
+        run: What runs an episode again, to render it.
 
     Attributes:
         base_url: Where it is reached, with the real port.
@@ -51,13 +57,15 @@ class Deployment:
         internal_key: An API key that works while this deployment runs.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, run: Runner = run_job) -> None:
         self._settings = settings
+        self._run = run
         self._open = ExitStack()
         self._lock = threading.Lock()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._database: Database | None = None
+        self._renders: Renders | None = None
         self.base_url = ""
         self.first_key: str | None = None
         self.internal_key = ""
@@ -76,11 +84,12 @@ class Deployment:
 
         Raises:
             ConfigurationError: The host is not a loopback one, the port is in use, the folder cannot be written or
-                already has a deployment, or its database is of a newer version.
+                already has a deployment, its database is of a newer version, or a folder to import from is none.
         """
         if self._thread is not None:
             raise ConfigurationError("this deployment was started before")
         _require_loopback(self._settings.host)
+        _require_own_code(self._settings)
         if not 0 <= self._settings.port <= 65535:
             raise ConfigurationError(f"{self._settings.port} is not a port")
         try:
@@ -92,9 +101,13 @@ class Deployment:
     def stop(self) -> None:
         """Stop serving, within 5 s; requests under way get 3 of them. Harmless when stopped already."""
         with self._lock:
+            if self._renders is not None:
+                self._renders.cancel_all()
             if self._server is not None and self._thread is not None:
                 self._server.should_exit = True
                 self._thread.join(_STOP_TIMEOUT_S)
+            if self._renders is not None:
+                self._renders.join(_RENDERS_TIMEOUT_S)
             self._open.close()
 
     def wait(self) -> None:
@@ -122,14 +135,17 @@ class Deployment:
             secret = self._open_data_dir()
             store = LocalStore(settings.objects_dir, secret)
             store.discard_incoming()
+            shutil.rmtree(settings.renders_dir, ignore_errors=True)  # what a killed one left
         except OSError as error:
             raise ConfigurationError(f"the data folder {settings.data_dir} cannot be used: {error.strerror}") from error
         listener = self._open.enter_context(_listen(settings.host, settings.port))
         self._database = Database(settings.database_url)
         self._open.callback(self._database.close)
         self._database.migrate()
+        services = Services(settings, self._database, store)
+        self._renders = Renders(services, run=self._run)
         config = uvicorn.Config(
-            create_app(settings, self._database, store),
+            create_app(services, self._renders),
             access_log=False,  # would write signed URLs
             log_config=None,  # logging belongs to the process we are a guest in
             lifespan="off",
@@ -147,6 +163,7 @@ class Deployment:
             self.internal_key = replace_internal_key(session)
             if not has_keys(session):
                 self.first_key = create_key(session, "first")
+        self._renders.start()
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"
 
@@ -181,6 +198,17 @@ def _require_loopback(host: str) -> None:
         raise ConfigurationError(
             f"{host} is not a loopback address: the pages ask for no login yet, so they are served on this machine only"
         )
+
+
+def _require_own_code(settings: Settings) -> None:
+    data = settings.data_dir.resolve()
+    for folder in (folder.resolve() for folder in settings.import_from):
+        if not folder.is_dir():
+            raise ConfigurationError(f"--import-from: {folder} is not a folder")
+        if folder.is_relative_to(data) or data.is_relative_to(folder):
+            raise ConfigurationError(
+                f"--import-from: {folder} and the data folder {data} overlap; nothing that was uploaded may run"
+            )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,11 +18,15 @@ class Settings:
         data_dir: Folder of the database, the objects and the secret; made on the first start, with mode 0700.
         host: A loopback address or name to listen on.
         port: The port to listen on; 0 takes any free one.
+        render_failed: Render the video of each failed episode that has none and can be run again.
+        import_from: Folders of the operator's own environments, for those that run again.
     """
 
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 8321
+    render_failed: bool = False
+    import_from: tuple[Path, ...] = ()
 
     @property
     def database_path(self) -> Path:
@@ -38,6 +42,11 @@ class Settings:
     def objects_dir(self) -> Path:
         """The root of the local object store."""
         return self.data_dir / "objects"
+
+    @property
+    def renders_dir(self) -> Path:
+        """What episodes that run again write, and the videos that come of them, before they are kept."""
+        return self.data_dir / "renders"
 
     @property
     def secret_path(self) -> Path:

@@ -12,10 +12,10 @@ import pytest
 gym = pytest.importorskip("gymnasium")
 
 import numpy as np  # noqa: E402
+from equality import same  # noqa: E402
 from gymnasium import spaces  # noqa: E402
 from random_envs import Log, SamplingEnv  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
-from reexecution import same  # noqa: E402
 
 from robotrace.plugin import read_rows  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402

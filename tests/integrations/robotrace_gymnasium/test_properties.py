@@ -15,12 +15,12 @@ gym = pytest.importorskip("gymnasium")
 pytest.importorskip("hypothesis")
 
 import numpy as np  # noqa: E402
+from equality import same  # noqa: E402
 from gymnasium import spaces  # noqa: E402
 from hypothesis import HealthCheck, Phase, assume, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from random_envs import Log, SamplingEnv, random_states  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
-from reexecution import same  # noqa: E402
 from vector_envs import modes  # noqa: E402
 
 import robotrace  # noqa: E402

@@ -16,9 +16,8 @@ gym = pytest.importorskip("gymnasium")
 
 import numpy as np  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
-from reexecution import again, same  # noqa: E402
+from reruns import record, rerun  # noqa: E402
 
-from robotrace.plugin import read_rows  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
 VERSION = tuple(int(part) for part in gym.__version__.split(".")[:2])
@@ -48,37 +47,21 @@ def make(env_id: str, **kwargs: Any) -> Any:
     return gym.make(env_id, **{"max_episode_steps": 25, **kwargs})
 
 
-def episodes(env: Any, resets: list[dict[str, Any]], steps: int = 25) -> list[RecordedEpisode]:
+def episodes(env: Any, resets: list[dict[str, Any]]) -> list[RecordedEpisode]:
     """One recorded episode for each reset."""
-    recorder = RoboTraceRecorder(env, max_per_minute=None, video=False, keep_partial="always")
-    recorder.action_space.seed(3)
-    for reset in resets:
-        recorder.reset(**reset)
-        for _ in range(steps):
-            if any(recorder.step(recorder.action_space.sample())[2:4]):
-                break
-    recorder.close()
-    recorder.flush()
-    return sealed()
+    return record(env, resets)
 
 
-def assert_it_happens_again(episode: RecordedEpisode, folder: Path) -> None:
-    reproduce = episode.metadata["reproduce"]
-    assert reproduce["reproducible"], reproduce
-    happened = again(reproduce, episode.folder / "actions.npz", folder)
-    sensors = episode.arrays("sensors")
-    streams = {"observations": "observation", "rewards": "reward", "terminated": "terminated", "truncated": "truncated"}
-    for name, stream in streams.items():
-        recorded = read_rows(sensors, stream)
-        assert len(recorded) == len(happened[name]) > 0
-        for row, (ours, theirs) in enumerate(zip(recorded, happened[name], strict=True)):
-            if name == "rewards":  # recorded as float64: an env may return an int or a float now and then
-                theirs = np.asarray(theirs, sensors["reward/value"].dtype)
-            assert same(ours, theirs), (name, row, ours, theirs)
+def assert_it_happens_again(episode: RecordedEpisode) -> None:
+    verdict = rerun(episode)
+    assert (verdict.verdict, verdict.in_short) == ("reproduced", f"reproduced to the bit, {verdict.total_steps} steps")
+    assert verdict.compared == ("observation", "reward", "terminated", "truncated")
+    assert (verdict.not_compared, verdict.differences) == ({}, ())
+    assert verdict.steps == episode.metadata["outcome"]["steps"] > 0
 
 
 @pytest.mark.parametrize("env_id", [*CLASSIC, *TOY_TEXT, *BOX2D, *MUJOCO])
-def test_every_episode_happens_again_seeded_or_not(env_id: str, tmp_path: Path) -> None:
+def test_every_episode_happens_again_seeded_or_not(env_id: str) -> None:
     unseeded: dict[str, Any] = {}
     found = episodes(make(env_id), [unseeded, unseeded, {"seed": 2**31 + 7}, unseeded, unseeded])
     assert [episode.metadata["reproduce"]["resets_since_seed"] for episode in found] == [1, 2, 0, 1, 2]
@@ -88,7 +71,7 @@ def test_every_episode_happens_again_seeded_or_not(env_id: str, tmp_path: Path) 
         if env_id.startswith("BipedalWalker") and index:
             assert (reproduce["reproducible"], "Box2D world" in reproduce["reason"]) == (False, True)
         else:
-            assert_it_happens_again(found[index], tmp_path / str(index))
+            assert_it_happens_again(found[index])
 
 
 class EveryOther(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -136,23 +119,23 @@ def wrapped(kind: str) -> Any:
 
 @pytest.mark.filterwarnings("ignore:.*precision lowered:UserWarning")  # Gymnasium's, of RescaleAction's floats
 @pytest.mark.parametrize("kind", ["clip", "rescale", "stack", "limit", "reshape", "kwargs", "own"])
-def test_wrappers_and_arguments_are_built_again(kind: str, tmp_path: Path) -> None:
+def test_wrappers_and_arguments_are_built_again(kind: str) -> None:
     found = episodes(wrapped(kind), [{"seed": 11}, {}])
-    for index, episode in enumerate(found):
-        assert_it_happens_again(episode, tmp_path / str(index))
+    for episode in found:
+        assert_it_happens_again(episode)
 
 
-def test_what_the_reset_was_given_is_given_again(tmp_path: Path) -> None:
+def test_what_the_reset_was_given_is_given_again() -> None:
     options = {"x_init": 0.5, "y_init": 0.25}
     found = episodes(make("Pendulum-v1"), [{"seed": 1, "options": options}, {"options": options}])
-    for index, episode in enumerate(found):
+    for episode in found:
         assert episode.metadata["reproduce"]["reset_options"] == options
-        assert_it_happens_again(episode, tmp_path / str(index))
+        assert_it_happens_again(episode)
 
 
-def test_statistics_of_earlier_episodes_are_named_and_the_first_one_has_none(tmp_path: Path) -> None:
+def test_statistics_of_earlier_episodes_are_named_and_the_first_one_has_none() -> None:
     first, second = episodes(wrapped("normalised"), [{"seed": 1}, {"seed": 2}])
-    assert_it_happens_again(first, tmp_path / "first")
+    assert_it_happens_again(first)
     assert second.metadata["reproduce"]["reproducible"] is False
     assert "NormalizeObservation" in second.metadata["reproduce"]["reason"]
 
@@ -209,10 +192,15 @@ def test_an_env_of_a_script_is_found_in_its_file(tmp_path: Path) -> None:
             """
         )
     )
-    from reexecution import environment
+    from command_line import child_environment
 
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False, env=environment()
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=child_environment({}),
     )
     assert done.returncode == 0, done.stderr
     found = {episode.create["name"]: episode for episode in sealed()}
@@ -221,7 +209,7 @@ def test_an_env_of_a_script_is_found_in_its_file(tmp_path: Path) -> None:
         sources = found[name].metadata["reproduce"]["sources"]
         assert module in {source["module"] for source in sources}
         assert all(len(source["sha256"]) == 64 for source in sources)
-        assert_it_happens_again(found[name], tmp_path / name)
+        assert_it_happens_again(found[name])
 
 
 def test_a_resets_options_are_what_they_were_at_the_reset() -> None:

@@ -1,0 +1,41 @@
+"""The buttons of an episode's page that have its video rendered, and how that stands."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import RedirectResponse
+
+from robotrace.serve.renders import get_renders
+from robotrace.serve.same_origin import require_same_origin
+from robotrace.serve.schemas_reroll import RenderView
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/portal/episodes/{episode_id}", include_in_schema=False)
+
+
+@router.post("/render", dependencies=[Depends(require_same_origin)])
+def render_form(episode_id: str, request: Request) -> RedirectResponse:
+    """Have the video of an episode rendered, soon."""
+    get_renders(request).ask(episode_id)
+    return _back(episode_id)
+
+
+@router.post("/render/cancel", dependencies=[Depends(require_same_origin)])
+def cancel_form(episode_id: str, request: Request) -> RedirectResponse:
+    """Have it no more."""
+    get_renders(request).cancel(episode_id)
+    return _back(episode_id)
+
+
+@router.get("/render.json")
+def render_json(episode_id: str, request: Request) -> RenderView:
+    """How it stands."""
+    view = get_renders(request).view(episode_id)
+    if view is None:
+        raise HTTPException(404, "the video of this episode is not being rendered")
+    return view
+
+
+def _back(episode_id: str) -> RedirectResponse:
+    return RedirectResponse(f"/portal/episodes/{episode_id}#reproduce", 303)
