@@ -24,6 +24,7 @@ ROW = re.compile(r"^\| `(?P<env>[\w-]+)` \| (?P<single>[^|]+) \| (?P<sync>[^|]+)
 NOTE = re.compile(r"^\[(?P<mark>[a-z])\] [^“]*“(?P<reason>[^”]+)”", re.MULTILINE)
 EVERY, FIRST = "every one", "the first of each"
 STEPS = 20
+NO_STEP = "b"
 
 pytestmark = pytest.mark.skipif(
     tuple(int(part) for part in gym.__version__.split(".")[:2]) < (1, 4), reason="the table is of the newest Gymnasium"
@@ -124,11 +125,15 @@ def test_what_the_table_says_of_every_environment_is_so(mode: str) -> None:
         cell = rows[env_id][mode].strip()
         claim, _, marks = cell.partition(" [")
         expected = claim == EVERY or (claim == FIRST and episode.metadata["episode_index"] == 0)
+        if (
+            mode == "async" and _steps(episode) == 0
+        ):  # and, below the table, of one that was cut off before its first step
+            expected, marks = False, f"{marks}] [{NO_STEP}"
         told = f"{env_id} {episode.create['name']} #{episode.metadata['episode_index']}: {verdict.in_short}"
         if verdict.verdict == "reproduced":
             assert verdict.steps == _steps(episode)
             continue
-        if expected or not any(known[mark] in str(verdict.reason) for mark in marks.rstrip("]").split("] [")):
+        if expected or not any(known[mark] in str(verdict.reason) for mark in marks.strip(" []").split("] [") if mark):
             wrong.append(told)
     assert wrong == []
     assert {env_id for env_id, count in seen.items() if count == 0} == absent

@@ -20,14 +20,13 @@ gym = pytest.importorskip("gymnasium")
 
 import numpy as np  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
+from reruns import rerun_all  # noqa: E402
 from vector_envs import VERSION, DiaryEnv, modes  # noqa: E402
 
 from robotrace import session  # noqa: E402
 from robotrace.capture import slabs  # noqa: E402
 from robotrace.capture.workers import Workers  # noqa: E402
 from robotrace.plugin import attach  # noqa: E402
-from robotrace.reroll.jobs import Job, Verdict  # noqa: E402
-from robotrace.reroll.pool import ProcessPool  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
 SETTINGS: dict[str, Any] = {"max_per_minute": None, "keep_partial": "always", "video": False}
@@ -83,30 +82,10 @@ def reasons() -> set[str | None]:
     return {block.get("reason") for block in blocks()}
 
 
-def run_again(found: list[RecordedEpisode]) -> list[Verdict]:
-    def path(episode: RecordedEpisode, kind: str) -> str | None:
-        file = episode.folder / f"{kind}.npz"
-        return str(file) if file.exists() else None
-
-    jobs = [
-        Job(
-            episode.folder.name,
-            episode.metadata,
-            path(episode, "sensors"),
-            path(episode, "actions"),
-            episode.finalize.get("fps"),
-            trusts_sources=True,
-        )
-        for episode in found
-    ]
-    verdicts = dict(ProcessPool(1).run(jobs))
-    return [verdicts[position] for position in sorted(verdicts)]
-
-
 def assert_all_happen_again() -> None:
     found = episodes()
     assert reasons() == {None}
-    verdicts = run_again(found)
+    verdicts = rerun_all(found)
     assert len(verdicts) >= 4
     assert {(verdict.verdict, verdict.reason) for verdict in verdicts} == {("reproduced", None)}
 
@@ -182,7 +161,7 @@ def test_a_reset_within_the_step_is_named_as_what_cannot_be_seen() -> None:
     began = [block["reproducible"] for block in blocks()]
     assert began.count(True) == 4
     assert "SameStep" in next(block["reason"] for block in blocks() if not block["reproducible"])
-    verdicts = run_again([episode for episode in episodes() if episode.metadata["reproduce"]["reproducible"]])
+    verdicts = rerun_all([episode for episode in episodes() if episode.metadata["reproduce"]["reproducible"]])
     assert {verdict.verdict for verdict in verdicts} == {"reproduced"}
 
 
