@@ -41,12 +41,12 @@ _latest: _Latest | None = None
 
 def facts_file(folder: str, index: int) -> str:
     """Where a worker says what stays the same for all episodes of its environment."""
-    return os.path.join(folder, f"{index}.facts.json")
+    return f"{folder}/{index}.facts.json"
 
 
 def reset_file(folder: str, index: int) -> str:
     """Where it says what its latest reset started from."""
-    return os.path.join(folder, f"{index}.reset.json")
+    return f"{folder}/{index}.reset.json"
 
 
 def read_answer(file: str, number: int | None = None) -> dict[str, Any] | None:

@@ -108,6 +108,7 @@ class VectorRecorder:
         self._nested = False
         self._workers: Workers | None = None
         self._resets_next: list[int] = []
+        self._has_questions = self._has_asked = False
         self._no_flags = b""
         self._vector_step = 0
         self._recent: tuple[Any, Any, Any] = (None, None, None)
@@ -217,7 +218,7 @@ class VectorRecorder:
     def _before_step(self, actions: Any) -> None:
         if self._nested:
             resetting(self)
-        if self._workers is not None:
+        if self._has_questions:
             self._ask()
         if not self._live:
             return
@@ -236,7 +237,7 @@ class VectorRecorder:
             stamp = time.perf_counter_ns()
             if self._nested:
                 resetting(None)
-            if self._workers is not None:
+            if self._has_asked:
                 self._listen()
             observations, rewards, terminated, truncated, _ = result
             self._vector_step += 1
@@ -307,6 +308,7 @@ class VectorRecorder:
             member.longest = max(member.longest, length)
         if self._workers is not None and self._mode is Autoreset.NEXT_STEP:
             self._resets_next = [i for i in changes.ended if i in self._tracked_set]
+            self._has_questions = self._has_questions or bool(self._resets_next)
 
     def _begin_all(self, changes: Changes, observations: Any, stamp: int) -> None:
         for i in changes.begun:
@@ -341,7 +343,7 @@ class VectorRecorder:
         if process is None:
             return
         self._pid = os.getpid()
-        asked = self._has_asked(member)
+        asked = self._was_asked(member)
         facts, clock, before_reset = member.facts(), member.clock(self._options.fps), member.before_reset
         vector = {"index": member.index, "num_envs": self._count, "autoreset_mode": self._mode.value, **member.vector}
         create = self._decisions.create
@@ -398,20 +400,20 @@ class VectorRecorder:
 
     def _ask(self) -> None:
         """Before a step: whose environments are reset in it, and whose have begun with the row before."""
-        workers = self._workers
-        assert workers is not None
+        self._has_questions, self._has_asked = False, True
         for i in self._resets_next:
             self._members[i].expect_reset(None, None)
             self._ask_before(self._members[i], "step")
         self._resets_next = []
         try:
-            workers.ask_after()
+            if self._workers is not None:
+                self._workers.ask_after()
         except Exception as exc:
             self._dismiss(exc)
 
     def _listen(self) -> None:
         """After a step: what those say that were asked in it."""
-        workers = self._workers
+        workers, self._has_asked = self._workers, False
         if workers is None:
             return
         try:
@@ -424,7 +426,7 @@ class VectorRecorder:
         except Exception as exc:
             self._dismiss(exc)
 
-    def _has_asked(self, member: Member) -> bool:
+    def _was_asked(self, member: Member) -> bool:
         """Whether the episode that begins is one whose worker was asked, and is to be asked once more."""
         workers = self._workers
         if workers is None:
@@ -437,6 +439,7 @@ class VectorRecorder:
             if not workers.begun(member.index):
                 return False
             member.expect_answer()
+            self._has_questions = True
             return True
         except Exception as exc:
             self._dismiss(exc)
