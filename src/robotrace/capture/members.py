@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from robotrace.capture.attributes import layers, own_attribute
 from robotrace.capture.batches import MISSING
 from robotrace.capture.clock import EnvClock, find_clock, read_attribute
 from robotrace.capture.decisions import Start
@@ -19,7 +20,7 @@ from robotrace.capture.recording import Recording
 from robotrace.capture.rendering import Renderer, find_renderer
 from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
 
-__all__ = ["Member", "members_of", "single_space"]
+__all__ = ["Member", "members_of", "single_space", "why_not_alone"]
 
 _MAX_WRAPPERS = 64
 _OF_THE_VECTOR = ("num_envs", "vectorization_mode", "vector_kwargs")
@@ -37,6 +38,15 @@ _NOT_TOLD = (
 )
 _OTHER_SEED = "the environment was reset with another seed than the vector was given"
 _SHARED = "the environments of this vector are made by one program together; none of them can be made again by itself"
+_ONLOOKERS = (
+    "DictInfoToList",
+    "HumanRendering",
+    "RecordEpisodeStatistics",
+    "RecordVideo",
+    "VectorListInfo",
+    "VectorRoboTraceRecorder",
+)
+"""Wrappers of vectors that leave actions, observations, rewards and flags as they are."""
 _NO_PICTURES = "the environments were not made with render_mode='rgb_array'"
 _PICTURES_OF_ALL = "the environments are not in this process, and one of them cannot be rendered without all others"
 
@@ -346,6 +356,19 @@ def members_of(vector: Any, films: int) -> list[Member]:
         if env is not None:
             member.enter(films=member.index < films)
     return members
+
+
+def why_not_alone(vector: Any) -> str | None:
+    """Why none of its environments shows by itself what the vector shows of it; None where each does."""
+    base = read_attribute(vector, "unwrapped")
+    for layer in layers(vector):
+        if layer is base:
+            break
+        if type(layer).__name__ not in _ONLOOKERS and own_attribute(layer, "env") is not None:
+            return (
+                f"{type(layer).__name__}, a wrapper of the whole vector, stands between its environments and the loop"
+            )
+    return None
 
 
 @dataclasses.dataclass(frozen=True)

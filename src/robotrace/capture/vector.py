@@ -34,7 +34,7 @@ from robotrace.capture.batches import (
     same_rows,
 )
 from robotrace.capture.decisions import Decisions, Verdict, broken, ended, interrupted, raised, unfinished
-from robotrace.capture.members import Member, members_of, single_space
+from robotrace.capture.members import Member, members_of, single_space, why_not_alone
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import is_inner, register, resetting
@@ -106,6 +106,7 @@ class VectorRecorder:
         self._ready = False
         self._mask: list[bool] | None = None
         self._nested = False
+        self._why_not_alone: str | None = None
         self._workers: Workers | None = None
         self._resets_next: list[int] = []
         self._has_questions = self._has_asked = False
@@ -346,11 +347,14 @@ class VectorRecorder:
         asked = self._was_asked(member)
         facts, clock, before_reset = member.facts(), member.clock(self._options.fps), member.before_reset
         vector = {"index": member.index, "num_envs": self._count, "autoreset_mode": self._mode.value, **member.vector}
+        around = {} if self._why_not_alone is None else {"reason": self._why_not_alone}
         create = self._decisions.create
         recording = Recording(
             process,
             clock,
-            lambda uuid: create(start, uuid, facts=facts, clock=clock, before_reset=before_reset, vector=vector),
+            lambda uuid: create(
+                start, uuid, facts=facts, clock=clock, before_reset=around | before_reset, vector=vector
+            ),
             options=self._options,
             keep_dropped=self._options.keep_partial == "always" and self._options.only == "all",
             observation_space=self._spaces[0],
@@ -557,6 +561,7 @@ class VectorRecorder:
         self._no_flags = bytes(self._count)
         self._nested = any(member.is_recorded for member in self._members)
         self._workers = workers_of(env)
+        self._why_not_alone = why_not_alone(env)
         if self._options.video is True and self._members and self._members[0].no_video is not None:
             _log.warning("no video: %s", self._members[0].no_video)
 

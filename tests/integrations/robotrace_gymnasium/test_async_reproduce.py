@@ -262,6 +262,25 @@ def test_what_env_and_wrappers_carry_over_is_named() -> None:
     assert {str(reason).partition(" ")[0] for reason in reasons()} == {"None", "NormalizeReward"}
 
 
+@pytest.mark.skipif(VERSION < (1, 0), reason="other wrappers of vectors")
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_wrapper_of_the_vector_that_changes_rows_is_named_and_one_that_looks_on_is_not(how: str) -> None:
+    # Mechanism: it is in the spec of none of the environments, so that one run again shows something else.
+    kind = {"sync": gym.vector.SyncVectorEnv, "async": gym.vector.AsyncVectorEnv}[how]
+    inner = kind([lambda: gym.make("CartPole-v1", max_episode_steps=12)] * 2)
+    watched = gym.wrappers.vector.RecordEpisodeStatistics(inner)
+    recorder = RoboTraceRecorder(watched, **SETTINGS)
+    recorder.reset(seed=1)
+    recorder.step(np.zeros(2, int))
+    recorder.recorder.close()
+    assert reasons() == {None}
+    recorder = RoboTraceRecorder(gym.wrappers.vector.NormalizeObservation(watched), **SETTINGS)
+    recorder.reset(seed=1)
+    recorder.step(np.zeros(2, int))
+    recorder.close()
+    assert {str(reason).partition(",")[0] for reason in reasons()} == {"None", "NormalizeObservation"}
+
+
 @needs_next_step
 def test_the_second_reset_of_gymnasium_after_ones_own_is_named() -> None:
     env = RoboTraceRecorder(vector("CartPole-v1", 1, shared_memory=False), **SETTINGS)
