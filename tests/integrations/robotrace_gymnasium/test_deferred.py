@@ -225,15 +225,30 @@ def test_of_a_vector_every_environment_is_marked(
     assert warnings_of(caplog) == []
 
 
-def test_of_a_vector_in_other_processes_the_seeded_episodes_are_marked(caplog: pytest.LogCaptureFixture) -> None:
+def in_other_processes(**chosen: Any) -> list[RecordedEpisode]:
     # What make_vec of Gymnasium 0.29 gives is of no public class; attach takes anything.
-    envs = gym.make_vec("CartPole-v1", 2, vectorization_mode="async", vector_kwargs={"context": "fork"})
+    envs = gym.make_vec("CartPole-v1", 2, vectorization_mode="async", vector_kwargs={"context": "fork", **chosen})
     env = attach(envs, keep_partial="always", **DEFERRED)
     env.reset(seed=3)
     for _ in range(60):
         env.step(np.zeros(2, np.int64))
     env.close()
-    found = episodes()
+    return [episode for episode in episodes() if episode.metadata["outcome"]["steps"]]
+
+
+@pytest.mark.skipif("NextStep" not in modes, reason="Gymnasium 0.29 resets within the step")
+def test_of_a_vector_in_other_processes_the_episodes_are_marked(caplog: pytest.LogCaptureFixture) -> None:
+    found = in_other_processes()
+    assert len(found) >= 4
+    assert [episode.metadata["video"] for episode in found] == [MARK] * len(found)
+    assert list(warnings_of(caplog)) == []
+
+
+@pytest.mark.skipif("SameStep" not in modes, reason="Gymnasium 1.0 resets in the next step")
+def test_of_a_vector_that_resets_within_the_step_in_other_processes_the_seeded_episodes_are_marked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = in_other_processes(**({} if len(modes) == 1 else {"autoreset_mode": "SameStep"}))
     reasons = [episode.metadata["reproduce"].get("reason") for episode in found]
     assert reasons.count(None) == 2
     assert len(reasons) >= 4
