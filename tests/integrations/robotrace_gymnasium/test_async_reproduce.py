@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
-import multiprocessing
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -19,6 +17,7 @@ import pytest
 gym = pytest.importorskip("gymnasium")
 
 import numpy as np  # noqa: E402
+from forgetful_envs import forgetful  # noqa: E402
 from recorded import RecordedEpisode, sealed  # noqa: E402
 from reruns import rerun_all  # noqa: E402
 from vector_envs import VERSION, DiaryEnv, modes  # noqa: E402
@@ -344,21 +343,6 @@ class Raises(gym.Wrapper):
         raise RuntimeError("never call me")
 
     get_wrapper_attr = has_wrapper_attr
-
-
-def forgetful() -> Any:
-    """In the worker this package cannot be imported, and was not."""
-    if multiprocessing.parent_process() is not None:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "robotrace"]:
-            del sys.modules[name]
-        sys.meta_path.insert(0, Refuses())
-    return gym.make("CartPole-v1")
-
-
-class Refuses:
-    def find_spec(self, name: str, *_: Any) -> None:
-        if name.partition(".")[0] == "robotrace":
-            raise SystemExit("no such package")
 
 
 def lambdas() -> Any:
