@@ -17,7 +17,7 @@ pytest.importorskip("fastapi")
 import httpx
 from command_line import child_environment, one_line, robotrace
 from polling import eventually
-from spool_episodes import seal_one
+from robotrace.testing.episodes import seal_one
 
 from robotrace import __version__
 from robotrace.client import Client

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import one_line, robotrace
-from spool_episodes import seal_one
+from robotrace.testing.episodes import seal_one
 from wire_server import API_KEY, Answer, WireServer
 
 from robotrace.cli.status import _age

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from spool_episodes import int64, start_content, steps_block
+from robotrace.testing.episodes import int64, start_content, steps_block
 
 from robotrace.deliver.blocks import END, START, STEPS, BlockFile, Layout, encode_json, read_records
 

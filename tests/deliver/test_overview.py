@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from spool_episodes import seal_one
+from robotrace.testing.episodes import seal_one
 
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.overview import StateOverview, look_into

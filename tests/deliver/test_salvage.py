@@ -5,7 +5,7 @@ import os
 import uuid
 
 import pytest
-from spool_episodes import seal_one, start_content, steps_block, write_episode
+from robotrace.testing.episodes import seal_one, start_content, steps_block, write_episode
 
 from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json
 from robotrace.deliver.salvage import salvage_dead_recordings

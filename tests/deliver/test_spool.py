@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from spool_episodes import seal_one
+from robotrace.testing.episodes import seal_one
 
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.spool import Spool, open_spool
