@@ -12,7 +12,6 @@ np = pytest.importorskip("numpy")
 av = pytest.importorskip("av")
 
 from gymnasium_envs import read_barcode  # noqa: E402
-from robotrace.testing import Fault, FaultServer  # noqa: E402
 from polling import eventually  # noqa: E402
 from recorded import sealed  # noqa: E402
 from trainings import run, salvaged  # noqa: E402
@@ -20,6 +19,7 @@ from trainings import run, salvaged  # noqa: E402
 from robotrace.config import Target  # noqa: E402
 from robotrace.deliver.spool import open_spool  # noqa: E402
 from robotrace.deliver.uploader import Uploader  # noqa: E402
+from robotrace.testing import FaultServer  # noqa: E402
 
 
 def test_sigkill_right_after_the_last_step_loses_nothing() -> None:

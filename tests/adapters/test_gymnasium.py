@@ -14,12 +14,12 @@ gym = pytest.importorskip("gymnasium")
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 from gymnasium_envs import LoggingEnv, read_barcode  # noqa: E402
-from robotrace.testing import Fault, FaultServer  # noqa: E402
 
 import robotrace  # noqa: E402
 from robotrace.adapters.gymnasium import EncodedRollout, EnvSummary, encode_rollout, scan_env, upload_rollout  # noqa: E402
 from robotrace.client import Client  # noqa: E402
 from robotrace.errors import ConfigurationError, ServerError  # noqa: E402
+from robotrace.testing import Fault, FaultServer  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
 

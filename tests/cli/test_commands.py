@@ -17,11 +17,11 @@ pytest.importorskip("fastapi")
 import httpx
 from command_line import child_environment, one_line, robotrace
 from polling import eventually
-from robotrace.testing.episodes import seal_one
 
 from robotrace import __version__
 from robotrace.client import Client
 from robotrace.deliver.spool import open_spool
+from robotrace.testing.episodes import seal_one
 
 
 class Serving:

@@ -7,9 +7,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from robotrace.testing.episodes import int64, start_content, steps_block
 
 from robotrace.deliver.blocks import END, START, STEPS, BlockFile, Layout, encode_json, read_records
+from robotrace.testing.episodes import int64, start_content, steps_block
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from robotrace.testing import Fault, FaultServer
-from robotrace.testing.episodes import seal_one
 
 from robotrace.config import Target
 from robotrace.deliver.delivery import deliver
 from robotrace.deliver.files import read_json
 from robotrace.deliver.retry import Action
 from robotrace.deliver.spool import Spool
+from robotrace.testing import Fault, FaultServer
+from robotrace.testing.episodes import seal_one
 from robotrace.transport import Transport
 
 

@@ -7,15 +7,15 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from robotrace.testing import FakeClock, Fault, FaultServer
 from polling import eventually
-from robotrace.testing.episodes import seal_one, write_episode
 
 from robotrace.config import Target
 from robotrace.deliver.blocks import BlockFile
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.spool import Spool
 from robotrace.deliver.uploader import Uploader
+from robotrace.testing import FakeClock, Fault, FaultServer
+from robotrace.testing.episodes import seal_one, write_episode
 
 
 @pytest.fixture

@@ -8,15 +8,19 @@ import sys
 import click
 
 from robotrace._version import __version__
+from robotrace.cli.clean import clean as clean_spool
 from robotrace.cli.demo import demo
+from robotrace.cli.doctor import doctor
 from robotrace.cli.episodes import episodes
 from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
 from robotrace.cli.output import clean
 from robotrace.cli.replay import replay
+from robotrace.cli.retry import retry
 from robotrace.cli.serve import serve
 from robotrace.cli.status import status
+from robotrace.cli.sync import sync
 from robotrace.cli.verify import verify
 from robotrace.errors import RobotraceError
 
@@ -33,7 +37,8 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Record": (log, demo),
     "Look": (episodes,),
     "Verify": (replay, verify),
-    "Deployment": (serve, login, whoami, logout, status, version),
+    "Deliver": (sync, status, doctor, retry, clean_spool),
+    "Deployment": (serve, login, whoami, logout, version),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from robotrace.deliver.failpoints import reach
 
 __all__ = [
+    "folder_bytes",
     "fsync_dir",
     "fsync_file",
     "is_disk_full",
@@ -95,6 +96,18 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) ->
             os.fsync(file.fileno())
     reach("state.before_replace")
     temporary.replace(path)
+
+
+def folder_bytes(folder: Path) -> int:
+    """The size of all files of a folder; 0 where it is not there."""
+    total = 0
+    for parent, _, names in os.walk(folder):  # passes over what vanishes meanwhile
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118  # thousands of them
+            except FileNotFoundError:
+                pass
+    return total
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from robotrace.config import DeliveryLimits
+from robotrace.deliver.files import folder_bytes
 from robotrace.deliver.spool import Spool
 
-__all__ = ["folder_bytes", "why_no_room"]
+__all__ = ["why_no_room"]
 
 _SPOOL_BYTES = 20 * 1024**3
 _SHARE = 0.2
 
 
-def folder_bytes(folder: Path) -> int:
-    """What a folder's files take, sparse ones as much as is written of them; 0 where it is not there."""
-    total = 0
-    for parent, _, names in os.walk(folder):  # passes over what vanishes meanwhile
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118  # thousands of them
-            except FileNotFoundError:
-                pass
-    return total
-
-
 def why_no_room(
-    spool: Spool, limits: DeliveryLimits, *, free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+    spool: Spool,
+    limits: DeliveryLimits,
+    *,
+    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
 ) -> str | None:
     """Why no new episode should be begun, in words; None where there is room.
 

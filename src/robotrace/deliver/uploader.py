@@ -103,6 +103,8 @@ class Uploader:
         self._next_status = 0.0
         self._told: dict[str, Any] = {}
         self.counts = UploaderCounts()
+        self.is_second: bool | None = None
+        """Whether another process is the one that uploads; None: not known yet."""
 
     def start(self) -> None:
         """Start the thread; a second call does nothing."""
@@ -136,12 +138,14 @@ class Uploader:
 
     def recover_now(self, timeout_s: float) -> None:
         """Salvage at once what a child process left that ended just now; waits for that so long."""
+        deadline = self._clock() + timeout_s
         self._recovered.clear()
-        self._next_recovery = 0.0
-        self._wake.set()
+        self._next_recovery, self.is_second = 0.0, None
         if self._thread is None:
             self.run_once()
-        self._recovered.wait(timeout_s if self._thread is not None and self._lock is not None else 0.0)
+        while not self._recovered.is_set() and not self.is_second and self._clock() < deadline:
+            self._wake.set()
+            self._recovered.wait(0.02)
 
     def wait_until_delivered(self, uuids: Collection[str], timeout_s: float, *, give_up: bool = False) -> bool:
         """Wait until none of the episodes is in ``sealed`` any more, by whichever process.
@@ -171,7 +175,8 @@ class Uploader:
 
     def run_once(self) -> float:
         """One round over the spool; returns the seconds until the next one is due."""
-        if not self._elected():
+        self.is_second = not self._elected()
+        if self.is_second:
             return _ELECTION_S
         self._recover_when_due()
         self._write_status()
@@ -359,11 +364,10 @@ class Uploader:
         failed = None
         if attempt.action is not None and is_the_hosts(attempt.error):
             failed = store if attempt.step == "put" else self._api
-        answered = {self._api, store} if attempt.step == "finalize" or attempt.action is None else {self._api}
-        if attempt.step == "put" and failed is None:
+        answered = {self._api}
+        if store is not None:
             answered.add(store)
-        for host in answered - {failed, None}:
-            assert host is not None
+        for host in answered - {failed}:
             if self._breaker(host).is_open:
                 self._waits.clear()  # it was the host's fault, and the host is back
                 self._warned.pop("waiting", None)
@@ -381,6 +385,17 @@ class Uploader:
     def _blocked_until(self, now: float) -> float:
         with self._state:
             return max([now, *(breaker.not_before for breaker in self._asked())])
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the deployment, or its store, has failed three times in a row, or has refused the key."""
+        with self._state:
+            return self._paused_until is not None or any(breaker.is_open for breaker in self._asked())
+
+    def tries_within(self, seconds: float) -> bool:
+        """Whether something will be tried in that time, as far as is known."""
+        now = self._clock()
+        return self._next_try(now) <= now + seconds
 
     def _next_try(self, now: float) -> float:
         """When something will be tried again, as far as is known."""

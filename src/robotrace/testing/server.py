@@ -116,6 +116,7 @@ class FaultServer:
         self.wrong_signatures = 0
         self.clock: Callable[[], float] = time.time
         self.served_elsewhere: Callable[[str, str], str] | None = None
+        self._by_id: dict[str, StoredEpisode] = {}
         self._api_key = api_key
         self._keep_bytes = keep_bytes
         self._secret = secrets.token_bytes(32)
@@ -158,19 +159,20 @@ class FaultServer:
                 case ["api", "ingest", "episode"]:
                     return self._create(headers.get("Idempotency-Key") or secrets.token_hex(16), body)
                 case ["api", "ingest", "episode", episode_id, call]:
-                    found = [stored for stored in self.episodes.values() if stored.episode_id == episode_id]
-                    if not found:
+                    stored = self._by_id.get(episode_id)
+                    if stored is None:
                         return 404, {"error": "there is no such episode"}
                     if call == "upload-urls":
-                        return 200, {"episode_id": episode_id, "upload_urls": self._urls(found[0])}
+                        return 200, {"episode_id": episode_id, "upload_urls": self._urls(stored)}
                     if call == "finalize":
-                        return self._finalize(found[0], body)
+                        return self._finalize(stored, body)
         return 404, {"error": "there is no such route"}
 
     def _create(self, key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         stored = self.episodes.get(key)
         if stored is None:
             stored = self.episodes[key] = StoredEpisode(f"ep-{len(self.episodes) + 1}", body)
+            self._by_id[stored.episode_id] = stored
         else:
             stored.creates += 1
         return 201, {
@@ -215,7 +217,7 @@ class FaultServer:
     def _take(self, path: str, content: bytes, size: int, sha256: str) -> tuple[int, dict[str, Any]]:
         _, episode_id, kind = path.strip("/").split("/")
         with self._lock:
-            (stored,) = (stored for stored in self.episodes.values() if stored.episode_id == episode_id)
+            stored = self._by_id[episode_id]
             if stored.finalize is not None and stored.sha256.get(kind) != sha256:
                 return 409, {"error": f"the episode is closed: its {kind} cannot be replaced"}
             stored.uploads[kind], stored.sizes[kind], stored.sha256[kind] = content, size, sha256
@@ -308,9 +310,7 @@ def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
                     break
             return bytes(kept), size, digest.hexdigest()
 
-        def _served(
-            self, path: str, content: bytes, size: int, sha256: str
-        ) -> tuple[int, Mapping[str, Any] | str]:
+        def _served(self, path: str, content: bytes, size: int, sha256: str) -> tuple[int, Mapping[str, Any] | str]:
             if self.command == "GET":
                 return 404, {"error": "there is no such episode"}
             if self.command == "POST":
