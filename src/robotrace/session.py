@@ -18,7 +18,7 @@ from robotrace.capture.recorder import open_recorders
 from robotrace.config import DeliveryLimits, delivery_limits, find_target, mode
 from robotrace.deliver.counters import Status
 from robotrace.deliver.files import is_disk_full, try_lock
-from robotrace.deliver.guards import is_child_of_multiprocessing, on_exit, on_fork_in_child, on_multiprocessing_exit
+from robotrace.deliver.guards import is_child_of_multiprocessing, on_exit, on_exit_after_children, on_fork_in_child
 from robotrace.deliver.pace import Pace
 from robotrace.deliver.room import Room
 from robotrace.deliver.spool import SealedEpisode, Spool, open_spool
@@ -216,7 +216,7 @@ def _new_session(before: _Session | None) -> _Session | None:
                     _log.warning("nothing is recorded: %s", exc)
                 return None
             if before is None:
-                on_multiprocessing_exit(_at_exit)
+                on_exit_after_children(_at_exit)
             else:
                 _lost.append(before)  # its episodes that are still open refer to it
                 before.retire()

@@ -14,7 +14,9 @@ __all__ = ["Room"]
 
 _log = logging.getLogger("robotrace")
 
-_LOOK_S = 30.0
+_LOOK_S = 2.0
+_LOOK_SHARE = 20
+"""A look at 20,000 episodes takes 0.3 s: the next one comes 20 times as long after it, 5 % of the writer thread."""
 _LOOK_WHEN_FULL_S = 10.0
 _FULL_DISK_S = 60.0
 
@@ -59,10 +61,13 @@ class Room:
 
     def look(self) -> bool:
         """Look at the spool and its disk; whether there is room again where there was none."""
+        began = self._clock()
         try:
             why = self._ask(self._spool, self._limits)
         except OSError:  # the spool is gone: whoever writes into it finds out
             return False
+        ended = self._clock()
+        self._next_look = ended + max(_LOOK_S, _LOOK_SHARE * (ended - began))
         before, self.why = self.why, why
         if why is not None:
             self._next_look = self._clock() + _LOOK_WHEN_FULL_S

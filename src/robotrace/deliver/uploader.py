@@ -100,6 +100,7 @@ class Uploader:
         self._waits: dict[str, tuple[int, float]] = {}
         self._breakers: dict[str, Breaker] = {}
         self._warned: dict[str, float] = {}
+        self._outage = False
         self._next_status = 0.0
         self._told: dict[str, Any] = {}
         self.counts = UploaderCounts()
@@ -370,7 +371,7 @@ class Uploader:
         for host in answered - {failed}:
             if self._breaker(host).is_open:
                 self._waits.clear()  # it was the host's fault, and the host is back
-                self._warned.pop("waiting", None)
+                self._outage = False
                 _log.info("%s answers again", host)
             self._breaker(host).succeeded()
         if failed is not None:
@@ -426,8 +427,9 @@ class Uploader:
 
     def _say_waiting(self, error: Exception | None) -> None:
         with self._state:
-            known = "waiting" in self._warned and any(breaker.failures > 1 for breaker in self._breakers.values())
-        if not known:
+            news = not self._outage and any(breaker.is_open for breaker in self._asked())
+            self._outage = self._outage or news
+        if news:
             self._warn(
                 "waiting",
                 "uploads to %s wait: %s. Episodes are safe in %s and will be sent when it is back",
