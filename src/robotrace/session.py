@@ -12,6 +12,10 @@ import sys
 import threading
 import time
 
+# httpx brings it in with the first connection. In a script that ends with a KeyboardInterrupt that may be at exit, and
+# the dataclasses in it (an exec of text, in which CPython forgets the interrupt) made its exit code 1 instead of 130.
+import httpcore  # noqa: F401
+
 from robotrace import faults
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import open_recorders

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import math
 import os
 import random
 import threading
@@ -401,7 +402,7 @@ class Uploader:
     def _next_try(self, now: float) -> float:
         """When something will be tried again, as far as is known."""
         if self._paused_until is not None:
-            return self._paused_until
+            return math.inf  # somebody has to log in first
         return self._blocked_until(now)
 
     def _connect(self) -> bool:
