@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from robotrace.deliver.failpoints import reach
-from robotrace.deliver.retry import Action, Step, decide, described
+from robotrace.deliver.retry import Action, Step, decide, described, is_about_the_signature
 from robotrace.deliver.spool import MANIFEST_SCHEMA, SealedEpisode, Spool
-from robotrace.errors import APIError, RobotraceError
+from robotrace.errors import RobotraceError
 from robotrace.ingest import create_episode, finalize_episode, sign_uploads
 from robotrace.transport import Progress, Transport, host_of
 
@@ -159,8 +159,7 @@ class _Delivery:
 
     def _signed_again(self, failure: _StepError) -> dict[str, str]:
         """Fresh URLs at once, after the first refusal of a signature: most are expired ones."""
-        refused = isinstance(failure.error, APIError) and failure.error.status_code in (401, 403)
-        if not refused or self._state["recreates"] >= 1:
+        if not is_about_the_signature(failure.error) or self._state["recreates"] >= 1:
             raise failure
         self._state["recreates"] += 1
         self._note()

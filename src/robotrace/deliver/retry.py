@@ -9,7 +9,7 @@ from typing import Literal
 
 from robotrace.errors import APIError, TransportError
 
-__all__ = ["Action", "Step", "backoff_s", "decide", "described", "is_the_hosts"]
+__all__ = ["Action", "Step", "backoff_s", "decide", "described", "is_about_the_signature", "is_the_hosts"]
 
 Step = Literal["create", "put", "finalize"]
 
@@ -19,6 +19,16 @@ _TRANSIENT = frozenset({408, 425, 429})
 _PERMANENT = frozenset({400, 413, 422})
 _TRANSIENT_S3 = ("RequestTimeout", "BadDigest", "IncompleteBody")
 """S3 error codes that come with a 400 and mean a broken transfer, not a broken request."""
+
+_SIGNATURE_S3 = (
+    "AccessDenied",
+    "ExpiredToken",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+)
+"""S3 error codes that speak of the signature. AWS mostly says 403; with an expired token, and other stores, 400."""
 
 
 class Action(enum.Enum):
@@ -53,7 +63,7 @@ def _by_status(step: Step, status: int, error: APIError) -> Action:
     if status >= 500 or status in _TRANSIENT:
         return Action.RETRY
     if step == "put":
-        if status in (401, 403, 404, 410):
+        if status in (404, 410) or is_about_the_signature(error):
             return Action.RECREATE
         if status == 409 or any(code in str(error.response_body) for code in _TRANSIENT_S3):
             return Action.RETRY
@@ -71,6 +81,13 @@ def is_the_hosts(error: Exception | None) -> bool:
     """Whether an error speaks of its host (no answer, overloaded, broken) rather than of one request."""
     return isinstance(error, TransportError) or (
         isinstance(error, APIError) and (error.status_code >= 500 or error.status_code in _TRANSIENT)
+    )
+
+
+def is_about_the_signature(error: Exception) -> bool:
+    """Whether a store has refused a signed URL."""
+    return isinstance(error, APIError) and (
+        error.status_code in (401, 403) or any(code in str(error.response_body) for code in _SIGNATURE_S3)
     )
 
 
