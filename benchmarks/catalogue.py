@@ -279,6 +279,27 @@ _PPO = Case(
         Target("PPO, 8 envs: final weights, cubic video", "ours-cubic", "weights", None, "same"),
     ),
 )
+_UPLOADING = Case(
+    name="uploading",
+    title="A pure-Python loop while its process uploads, loops a second against the loop alone",
+    module="uploading",
+    figure="loops_per_s.ratio",
+    contestants=(
+        Contestant(BARE, "the loop alone"),
+        Contestant("fast", "uploading to a fast server, default cap"),
+        Contestant("slow", "uploading to a server that takes 1 MB/s, default cap"),
+        Contestant("uncapped", "uploading to a fast server, no cap"),
+    ),
+    size={"seconds": 4},
+    quick={"seconds": 1},
+    rounds=10,
+    scales="seconds",
+    beside=("uploaded_mb_s",),
+    targets=(
+        Target("speed of the loop while uploading to a fast server", "fast", "loops_per_s.ratio", 0.95, "at least"),
+        Target("speed of the loop while uploading to a slow server", "slow", "loops_per_s.ratio", 0.95, "at least"),
+    ),
+)
 
 CASES = (
     _steps("CartPole-v1", 8192, 60),
@@ -302,4 +323,5 @@ CASES = (
     _memory("memory-steps", "a million steps in one episode", "steps", 1_000_000, 1),
     _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
     _PPO,
+    _UPLOADING,
 )

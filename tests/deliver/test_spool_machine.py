@@ -99,9 +99,7 @@ class SpoolMachine(RuleBasedStateMachine):
         failpoints.arm("")
         self.server.fault = lambda method, path: None
 
-    @rule(
-        status=choices([400, 403, 409, 429, 503]), part=hypothesis.strategies.integers(0, 2)
-    )
+    @rule(status=choices([400, 403, 409, 429, 503]), part=hypothesis.strategies.integers(0, 2))
     def the_server_refuses(self, status: int, part: int) -> None:
         ending = ("/episode", "/sensors", "/finalize")[part]
         self.server.fault = lambda method, path: Fault(status, {"error": "no"}) if path.endswith(ending) else None
