@@ -63,7 +63,9 @@ class _HeldPace(Pace):
 
     def spend(self, nbytes: int) -> None:
         self.sent += nbytes
-        self.going.wait()
+        if not self.going.is_set():
+            self.going.wait()
+            self._free_at = self._clock()  # what was not sent meanwhile is not caught up
         super().spend(nbytes)
 
 
