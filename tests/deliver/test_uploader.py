@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -10,9 +11,10 @@ import pytest
 from polling import eventually
 
 from robotrace.config import Target
+from robotrace.deliver import uploader as uploaders
 from robotrace.deliver.blocks import BlockFile
 from robotrace.deliver.files import try_lock
-from robotrace.deliver.spool import Spool
+from robotrace.deliver.spool import SealedEpisode, Spool
 from robotrace.deliver.uploader import Uploader
 from robotrace.testing import FakeClock, Fault, FaultServer
 from robotrace.testing.episodes import seal_one, write_episode
@@ -215,3 +217,66 @@ def test_without_a_target_everything_stays(spool: Spool) -> None:
     uploader.run_once()
     assert [waiting.uuid for waiting in spool.sealed_episodes()] == [entry.uuid]
     uploader._close()
+
+
+def test_two_connections_are_at_work_and_one_of_them_at_the_most_carries_a_large_file(
+    spool: Spool, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploaders, "_LARGE_BYTES", 100_000)
+    real, lock = uploaders.deliver, threading.Lock()
+    carried: set[tuple[str, bool]] = set()
+    most = {"all": 0, "large": 0}
+    both = threading.Barrier(2)
+
+    def counting(spool: Spool, entry: SealedEpisode, *rest: object, **more: object) -> object:
+        large = (entry.folder / "video.mp4").exists()
+        with lock:
+            carried.add((entry.uuid, large))
+            most["all"] = max(most["all"], len(carried))
+            most["large"] = max(most["large"], sum(is_large for _, is_large in carried))
+        if most["all"] < 2:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(30)
+        elif not both.broken:
+            both.reset()
+        try:
+            return real(spool, entry, *rest, **more)
+        finally:
+            with lock:
+                carried.remove((entry.uuid, large))
+
+    monkeypatch.setattr(uploaders, "deliver", counting)
+    entries = [seal_one(spool, video=b"v" * 200_000 if number < 4 else None) for number in range(10)]
+    uploader = Uploader(spool, lambda: Target(server.url, "rt_key"))
+    uploader.start()
+    assert uploader.wait_until_delivered([entry.uuid for entry in entries], 60.0)
+    uploader.stop(30.0)
+    assert most == {"all": 2, "large": 1}
+    assert {stored.creates for stored in server.episodes.values()} == {1}
+
+
+def test_an_uploader_whose_lock_file_was_deleted_runs_for_election_again(
+    spool: Spool, server: FaultServer, uploader: Uploader
+) -> None:
+    uploader.run_once()
+    spool.uploader_lock.unlink()
+    other = try_lock(spool.uploader_lock)
+    assert other is not None
+    seal_one(spool)
+    uploader.run_once()
+    assert uploader.is_second
+    assert server.episodes == {}
+    os.close(other)
+    uploader.run_once()
+    assert len(server.episodes) == 1
+
+
+def test_where_nothing_will_be_tried_in_time_nobody_waits(
+    spool: Spool, server: FaultServer, uploader: Uploader, clock: FakeClock
+) -> None:
+    entry = seal_one(spool)
+    server.fault = lambda method, path: Fault(401)
+    uploader.run_once()
+    began = clock.now
+    assert not uploader.wait_until_delivered([entry.uuid], 1e9, give_up=True)
+    assert clock.now == began

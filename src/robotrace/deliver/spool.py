@@ -199,9 +199,11 @@ class Spool:
 
     def known_uuids(self) -> set[str]:
         """The episodes that were sealed before, wherever they are by now."""
-        delivered = {path.name.removesuffix(".json") for path in self._list(self.done)}
+        # In the order in which they move; twice, for those that someone retries meanwhile.
+        waiting = {entry.uuid for entry in self.sealed_episodes()}
         refused = {path.name for path in self.failed_folders()}
-        return delivered | refused | {entry.uuid for entry in self.sealed_episodes()}
+        delivered = {path.name.removesuffix(".json") for path in self._list(self.done)}
+        return waiting | refused | delivered | {entry.uuid for entry in self.sealed_episodes()}
 
     def finish(self, entry: SealedEpisode, receipt: Mapping[str, Any]) -> None:
         """Move sealed → done: write the receipt, then delete the folder."""

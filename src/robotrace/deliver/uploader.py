@@ -295,13 +295,12 @@ class Uploader:
                 entry = self._queue.popleft()
                 if entry.uuid in self._carried or self._waits.get(entry.uuid, (0, 0.0))[1] > now:
                     continue
-                other_is_large = any(self._carried.values())
                 self._carried[entry.uuid] = False
                 for breaker in breakers:
                     breaker.sent()
             large = _is_large(entry)
             with self._state:
-                if large and other_is_large:
+                if large and any(self._carried.values()):
                     self._let_go(entry)
                     continue
                 self._carried[entry.uuid] = large
