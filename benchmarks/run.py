@@ -24,7 +24,7 @@ from peers import PeerMissing, describe, provide
 from plan import BARE, Case, Contestant, Environment
 from workers import Worker, count_instructions, no_counts_because
 
-__all__: list[str] = []
+__all__ = ["merged"]
 
 _ENVIRONMENTS = {environment.name: environment for environment in ENVIRONMENTS}
 
@@ -65,8 +65,15 @@ class _Pythons:
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder of the peers' environments.  [default: benchmarks/.peers]",
 )
+@click.option(
+    "--into",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Results of an earlier run, in which the cases measured now take their places.",
+)
 @click.option("--list", "listing", is_flag=True, help="Name the cases and leave.")
-def main(names: tuple[str, ...], quick: bool, out: Path, peers: bool, peers_in: Path, listing: bool) -> None:
+def main(
+    names: tuple[str, ...], quick: bool, out: Path, peers: bool, peers_in: Path, into: Path | None, listing: bool
+) -> None:
     """Measure recording: microseconds a step, milliseconds a frame, megabytes, losses; against bare and peers."""
     if listing:
         for case in CASES:
@@ -93,12 +100,22 @@ def main(names: tuple[str, ...], quick: bool, out: Path, peers: bool, peers_in: 
         results["cases"].append(_run_case(case, pythons, quick=quick, counting=no_counts is None))
         results["environments"] = pythons.told()
         _write(results, out)
+    if into is not None:
+        _write(merged(json.loads(into.read_text(encoding="utf-8")), results), into)
     met = [target["met"] for case in results["cases"] for target in case["targets"]]
     click.echo(
         f"{out}: {met.count(True)} targets met, {met.count(False)} missed, {met.count(None)} not measured"
         + (" (a quick run proves no figure)" if quick else ""),
         err=True,
     )
+
+
+def merged(earlier: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Earlier results with the cases of newer ones, each of which says when and of what it was measured."""
+    apart = {name: results[name] for name in ("made", "commit", "changed", "machine")}
+    cases = {case["name"]: case for case in earlier["cases"]}
+    cases |= {case["name"]: {**case, "apart": apart} for case in results["cases"]}
+    return {**earlier, "cases": [cases[case.name] for case in CASES if case.name in cases]}
 
 
 def _run_case(case: Case, pythons: _Pythons, *, quick: bool, counting: bool) -> dict[str, Any]:

@@ -107,6 +107,12 @@ def _case(case: Mapping[str, Any]) -> str:
         header.append("instructions a step over bare")
     times = "once" if case["rounds"] == 1 else f"{case['rounds']} rounds"
     notes = "".join(f" Note: {note}." for note in case["notes"])
+    apart = case.get("apart")
+    if apart is not None:
+        notes += (
+            f" Measured apart from the others, {apart['made'][:10]}, commit `{(apart['commit'] or 'unknown')[:12]}`"
+            f"{' with uncommitted changes' if apart['changed'] else ''}, {apart['machine']['system']}."
+        )
     return f"### {case['name']}\n\n{case['title']}; {times}.{notes}\n\n{_table(header, rows)}"
 
 

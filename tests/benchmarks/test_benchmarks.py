@@ -130,6 +130,19 @@ def test_the_committed_results_hold_every_case_and_name_no_folder() -> None:
     assert os.sep + "tmp" + os.sep not in text
 
 
+def test_a_case_measured_later_takes_its_place_and_says_when() -> None:
+    from run import merged
+    from table import RESULTS, render
+
+    earlier = json.loads(RESULTS.read_text(encoding="utf-8"))
+    one = copy.deepcopy(earlier["cases"][2])
+    later = {**earlier, "made": "2031-02-03T00:00:00+00:00", "commit": "f" * 40, "cases": [one]}
+    both = merged(earlier, later)
+    assert [case["name"] for case in both["cases"]] == [case["name"] for case in earlier["cases"]]
+    assert both["made"] == earlier["made"]
+    assert "Measured apart from the others, 2031-02-03, commit `ffffffffffff`" in render(both)
+
+
 def test_every_case_names_its_parts() -> None:
     from catalogue import CASES, ENVIRONMENTS
 
