@@ -313,6 +313,28 @@ _PPO = Case(
         Target("PPO, 8 envs: final weights, deferred video", "ours-deferred", "weights", None, "same"),
     ),
 )
+_UPLOADING = Case(
+    name="uploading",
+    title="A pure-Python loop while its process uploads, speed over that of the loop alone",
+    module="uploading",
+    figure="speed",
+    contestants=(
+        Contestant(BARE, "the loop alone"),
+        Contestant("fast", "uploading to a fast server, default cap"),
+        Contestant("slow", "uploading to a server that takes 1 MB/s, default cap"),
+        Contestant("uncapped", "uploading to a fast server, no cap"),
+    ),
+    size={"seconds": 5},
+    quick={"seconds": 1},
+    rounds=7,
+    scales="seconds",
+    beside=("uploaded_mb_s",),
+    notes=("slices of 0.25 s with the upload going and held, in turn; a round's figure is their median",),
+    targets=(
+        Target("speed of the loop while uploading to a fast server", "fast", "speed", 0.95, "at least"),
+        Target("speed of the loop while uploading to a slow server", "slow", "speed", 0.95, "at least"),
+    ),
+)
 
 CASES = (
     _steps("CartPole-v1", 8192, 60),
@@ -338,4 +360,5 @@ CASES = (
     _memory("memory-steps", "a million steps in one episode", "steps", 1_000_000, 1),
     _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
     _PPO,
+    _UPLOADING,
 )

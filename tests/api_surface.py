@@ -34,6 +34,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "robotrace.types": (),
     "robotrace.evals": (),
     "robotrace.verify": (),
+    "robotrace.testing": (),
+    "robotrace.testing.fixtures": ("pytest",),
     "robotrace.plugin": ("numpy", "av"),
     "robotrace_gymnasium": ("numpy", "av", "gymnasium"),
 }

@@ -12,7 +12,6 @@ np = pytest.importorskip("numpy")
 av = pytest.importorskip("av")
 
 from gymnasium_envs import read_barcode  # noqa: E402
-from ingest_server import IngestServer  # noqa: E402
 from polling import eventually  # noqa: E402
 from recorded import sealed  # noqa: E402
 from trainings import run, salvaged  # noqa: E402
@@ -20,6 +19,7 @@ from trainings import run, salvaged  # noqa: E402
 from robotrace.config import Target  # noqa: E402
 from robotrace.deliver.spool import open_spool  # noqa: E402
 from robotrace.deliver.uploader import Uploader  # noqa: E402
+from robotrace.testing import FaultServer  # noqa: E402
 
 
 def test_sigkill_right_after_the_last_step_loses_nothing() -> None:
@@ -78,7 +78,7 @@ def test_of_a_killed_process_those_episodes_are_kept_that_are_wanted(options: st
 def test_the_next_uploader_brings_a_killed_runs_episodes_home() -> None:
     run("rollout(make()); kill()")
     spool = open_spool()
-    with IngestServer() as server:
+    with FaultServer() as server:
         uploader = Uploader(spool, lambda: Target(server.url, "rt_key"))
 
         def arrived() -> bool:
@@ -116,7 +116,7 @@ def test_an_episode_the_end_of_the_script_cut_off_is_kept_as_interrupted() -> No
 @pytest.mark.parametrize("video", [True, False])
 def test_what_no_thread_has_seen_yet_is_sealed_and_uploaded_at_exit(video: bool) -> None:
     # Python 3.12 starts no thread any more when its exit hooks run.
-    with IngestServer() as server:
+    with FaultServer() as server:
         result = run(
             f"env = make(video={video}); rollout(env, steps=1)",
             ROBOTRACE_BASE_URL=server.url,
@@ -142,7 +142,7 @@ def test_offline_is_said_in_one_line_and_nothing_else_is_printed() -> None:
 
 
 def test_a_script_uploads_what_it_recorded_before_it_ends() -> None:
-    with IngestServer() as server:
+    with FaultServer() as server:
         body = "env = make()\nfor seed in range(5): rollout(env, seed)\nenv.close()"
         result = run(body, ROBOTRACE_BASE_URL=server.url, ROBOTRACE_API_KEY="rt_key")
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from polling import eventually
 from recorded import RecordedEpisode, sealed
@@ -12,7 +13,7 @@ from recorded import RecordedEpisode, sealed
 from robotrace.deliver.salvage import salvage_dead_recordings
 from robotrace.deliver.spool import open_spool
 
-__all__ = ["run", "salvaged"]
+__all__ = ["PREAMBLE", "environment", "run", "run_file", "salvaged"]
 
 PREAMBLE = """
 import os, signal, sys
@@ -36,10 +37,24 @@ def kill():
 """
 
 
-def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+def environment(more: dict[str, str]) -> dict[str, str]:
+    """Of a training: this process's, its import path, and ``more``."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+
+
+def run(body: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return _run(["-c", PREAMBLE + body], more)
+
+
+def run_file(folder: Path, text: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A script in a file, whose functions the children it spawns can import."""
+    (folder / "training.py").write_text(text)
+    return _run([str(folder / "training.py"), *arguments], more)
+
+
+def _run(arguments: list[str], more: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PREAMBLE + body], env=variables, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *arguments], env=environment(more), capture_output=True, text=True, timeout=120, check=False
     )
 
 

@@ -8,6 +8,7 @@ from robotrace import evals, types, verify
 from robotrace._version import __version__
 from robotrace.client import Client, close, init, log_episode, start_episode
 from robotrace.config import ENV_API_KEY, ENV_BASE_URL
+from robotrace.deliver.counters import Status
 from robotrace.episode import Episode, UploadUrl
 from robotrace.errors import (
     APIError,
@@ -22,7 +23,7 @@ from robotrace.errors import (
     ValidationError,
 )
 from robotrace.ingest import ArtifactKind, EpisodeFinalStatus, EpisodeSource
-from robotrace.loops import attach, detach, flush, record
+from robotrace.loops import attach, detach, flush, record, status
 from robotrace.types import Battery, EpisodeOutcome, Imu, JointState, Pose3D, Twist
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "RateLimitError",
     "RobotraceError",
     "ServerError",
+    "Status",
     "TransportError",
     "Twist",
     "UploadUrl",
@@ -60,6 +62,7 @@ __all__ = [
     "log_episode",
     "record",
     "start_episode",
+    "status",
     "types",
     "verify",
 ]

@@ -6,6 +6,7 @@ credentials file (the profile named by argument, else ``$ROBOTRACE_PROFILE``, el
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ __all__ = [
     "ENV_BASE_URL",
     "ENV_ENABLED",
     "ENV_ENV_VERSION",
+    "ENV_EXIT_TIMEOUT",
     "ENV_GIT_SHA",
     "ENV_HOME",
+    "ENV_KEEP_FREE",
     "ENV_MODE",
     "ENV_POLICY_VERSION",
     "ENV_PROFILE",
@@ -31,6 +34,9 @@ __all__ = [
     "ENV_ROBOT",
     "ENV_SEED",
     "ENV_SPOOL_DIR",
+    "ENV_SPOOL_LIMIT",
+    "ENV_UPLOAD_LIMIT",
+    "DeliveryLimits",
     "Mode",
     "Source",
     "Target",
@@ -38,6 +44,7 @@ __all__ = [
     "checked_key",
     "checked_url",
     "credentials_path",
+    "delivery_limits",
     "find_target",
     "home_dir",
     "is_quiet",
@@ -64,6 +71,10 @@ ENV_ENV_VERSION = "ROBOTRACE_ENV_VERSION"
 ENV_GIT_SHA = "ROBOTRACE_GIT_SHA"
 ENV_SEED = "ROBOTRACE_SEED"
 ENV_ROBOT = "ROBOTRACE_ROBOT"
+ENV_SPOOL_LIMIT = "ROBOTRACE_SPOOL_LIMIT_GB"
+ENV_KEEP_FREE = "ROBOTRACE_KEEP_FREE_GB"
+ENV_UPLOAD_LIMIT = "ROBOTRACE_UPLOAD_LIMIT_MB_S"
+ENV_EXIT_TIMEOUT = "ROBOTRACE_EXIT_TIMEOUT_S"
 ENV_RAISE = "ROBOTRACE_RAISE_INTERNAL_ERRORS"
 """Set to 1 by our own test suite: faults that production swallows are raised."""
 
@@ -139,6 +150,54 @@ def mode() -> Mode:
         if value == known:
             return known
     raise ConfigurationError(f"{ENV_MODE} is {value!r}; it takes online, offline or disabled")
+
+
+@dataclass(frozen=True)
+class DeliveryLimits:
+    """What recording and delivery may take of this machine.
+
+    Attributes:
+        spool_bytes: Of the spool; None: 20 GiB, and no more than a fifth of the disk's free space.
+        keep_free_bytes: What stays free on the spool's disk.
+        upload_bytes_per_s: While a training runs; None: as fast as it goes.
+        exit_timeout_s: The longest wait for a process's own episodes at its end.
+    """
+
+    spool_bytes: int | None = None
+    keep_free_bytes: int = 2 * 1024**3
+    upload_bytes_per_s: float | None = 12.5e6
+    exit_timeout_s: float = 10.0
+
+
+def delivery_limits() -> DeliveryLimits:
+    """The limits, with those that the environment sets.
+
+    Raises:
+        ConfigurationError: A variable is no number of 0 or more.
+    """
+    default = DeliveryLimits()
+    spool_gb, keep_free_gb = _amount(ENV_SPOOL_LIMIT), _amount(ENV_KEEP_FREE)
+    upload_mb_s, exit_s = _amount(ENV_UPLOAD_LIMIT), _amount(ENV_EXIT_TIMEOUT)
+    return DeliveryLimits(
+        spool_bytes=default.spool_bytes if spool_gb is None else int(spool_gb * 1e9),
+        keep_free_bytes=default.keep_free_bytes if keep_free_gb is None else int(keep_free_gb * 1e9),
+        # 0 for no limit, as nobody wants to upload nothing: that is what `offline` is for.
+        upload_bytes_per_s=default.upload_bytes_per_s if upload_mb_s is None else upload_mb_s * 1e6 or None,
+        exit_timeout_s=default.exit_timeout_s if exit_s is None else exit_s,
+    )
+
+
+def _amount(variable: str) -> float | None:
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < math.inf:
+        raise ConfigurationError(f"{variable} is {text!r}; it takes a number, 0 or more")
+    return amount
 
 
 def recording_enabled() -> bool:

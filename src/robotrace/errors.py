@@ -58,6 +58,8 @@ class APIError(RobotraceError):
         super().__init__(message)
         self.status_code = status_code
         self.response_body = response_body
+        self.retry_after: float | None = None
+        """Seconds the deployment asks to wait (429, 503), None when it does not say."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception with keyword-only arguments does not unpickle by itself, and a multiprocessing.Pool that gets

@@ -27,6 +27,7 @@ __all__ = [
     "create_payload",
     "finalize_episode",
     "finalize_payload",
+    "sign_uploads",
 ]
 
 ArtifactKind = Literal["video", "sensors", "actions"]
@@ -193,13 +194,31 @@ def create_episode(
         headers={"Idempotency-Key": idempotency_key},
         retry_rate_limit=retry_rate_limit,
     )
-    urls = answer.get("upload_urls") or []
-    whole = isinstance(urls, list) and all(isinstance(item, dict) and {"kind", "url"} <= item.keys() for item in urls)
     if not isinstance(answer.get("episode_id"), (str, int)) or answer["episode_id"] == "":
         raise APIError("the answer to create has no episode_id", status_code=201, response_body=answer)
-    if not whole:
-        raise APIError("the answer to create has upload_urls without a URL", status_code=201, response_body=answer)
+    urls = _upload_urls("create", answer)
     return {**answer, "episode_id": str(answer["episode_id"]), "upload_urls": urls}
+
+
+def sign_uploads(transport: Transport, episode_id: str) -> dict[str, str]:
+    """``POST /api/ingest/episode/{id}/upload-urls``: fresh URLs by kind. An addition of ours to the wire.
+
+    Raises:
+        APIError: A refusal; 404 where a deployment has no such route.
+        TransportError: No answer.
+    """
+    answer = transport.call("POST", f"/api/ingest/episode/{episode_id}/upload-urls")
+    return {item["kind"]: item["url"] for item in _upload_urls("upload-urls", answer)}
+
+
+def _upload_urls(call: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    urls = answer.get("upload_urls") or []
+    if not isinstance(urls, list) or not all(
+        isinstance(item, dict) and {"kind", "url"} <= item.keys() for item in urls
+    ):
+        message = f"the answer to {call} has upload_urls without a URL"
+        raise APIError(message, status_code=201, response_body=answer)
+    return urls
 
 
 def finalize_episode(transport: Transport, episode_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:

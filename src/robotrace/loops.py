@@ -6,7 +6,12 @@ called: ``pip install 'robotrace-dev[record]'``.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, TypeVar
+
+from robotrace import faults
+from robotrace.config import mode
+from robotrace.deliver.counters import Status
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
     from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions
 
-__all__ = ["attach", "detach", "flush", "record"]
+__all__ = ["attach", "detach", "flush", "record", "status"]
 
 _E = TypeVar("_E")
 
@@ -90,3 +95,22 @@ def flush(timeout_s: float = 60.0) -> bool:
     from robotrace import plugin
 
     return plugin.flush(timeout_s)
+
+
+def status() -> Status:
+    """What this process has recorded and delivered so far, from its own counters; asks nobody.
+
+    Returns:
+        Counts since the process began, and what was dropped and why. ``robotrace status`` shows the whole machine's
+        spool.
+
+    Example:
+        >>> import robotrace
+        >>> robotrace.status().recorded >= 0
+        True
+    """
+    session = sys.modules.get("robotrace.session")  # nothing was recorded where nobody has brought it in
+    if session is None:
+        return Status(mode=mode(), faults=faults.fault_counts())
+    found: Status = session.status()
+    return found

@@ -34,7 +34,7 @@ from robotrace.errors import (
 )
 from robotrace.secret_logs import logged, unlogged
 
-__all__ = ["Progress", "Transport"]
+__all__ = ["Progress", "Transport", "host_of"]
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes moved so far and the size of the whole, None where it is not known."""
@@ -272,7 +272,7 @@ class Transport:
                 with unlogged():
                     response.close()
             request = self._redirected(url, location, request.headers)
-        raise TransportError(f"{_host(self.base_url)} redirected more than {_MAX_REDIRECTS} times")
+        raise TransportError(f"{host_of(self.base_url)} redirected more than {_MAX_REDIRECTS} times")
 
     def _redirected(self, url: str, location: str, headers: httpx.Headers) -> httpx.Request:
         try:
@@ -283,7 +283,7 @@ class Transport:
                 extensions={"timeout": _FILE_TIMEOUT.as_dict()},
             )
         except (httpx.InvalidURL, ValueError) as exc:
-            raise TransportError(f"{_host(url)} redirected to an address that is none") from exc
+            raise TransportError(f"{host_of(url)} redirected to an address that is none") from exc
         # Within the API the key is asked for again. A store refuses a signature and a key at once, on this origin too.
         api = httpx.URL(f"{self.base_url}/api/")
         if _origin(request.url) == _origin(api) and request.url.path.startswith(api.path):
@@ -343,7 +343,10 @@ def _raise_for_status(status: int, headers: Mapping[str, str], content: bytes) -
             message, status_code=status, response_body=body, retry_after=_retry_after(headers.get("retry-after"))
         )
     kind = ServerError if status >= 500 else _ERRORS.get(status, APIError)
-    raise kind(message, status_code=status, response_body=body)
+    error = kind(message, status_code=status, response_body=body)
+    if status == 503:
+        error.retry_after = _retry_after(headers.get("retry-after"))
+    raise error
 
 
 def _decode(content: bytes) -> Any:
@@ -370,10 +373,11 @@ def _retry_after(value: str | None) -> float | None:
 def _transport_error(exc: Exception, url: str) -> TransportError:
     # Host and cause only: the URL of a file carries its signature.
     cause = str(exc).partition(os.linesep)[0] or type(exc).__name__
-    return TransportError(f"{_host(url)} could not be reached: {cause}")
+    return TransportError(f"{host_of(url)} could not be reached: {cause}")
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """``host:port`` of a URL, without user name, path and signature."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2] or "the deployment"
     except ValueError:

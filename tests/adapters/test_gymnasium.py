@@ -14,23 +14,23 @@ gym = pytest.importorskip("gymnasium")
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 from gymnasium_envs import LoggingEnv, read_barcode  # noqa: E402
-from ingest_server import IngestServer  # noqa: E402
 
 import robotrace  # noqa: E402
 from robotrace.adapters.gymnasium import EncodedRollout, EnvSummary, encode_rollout, scan_env, upload_rollout  # noqa: E402
 from robotrace.client import Client  # noqa: E402
 from robotrace.errors import ConfigurationError, ServerError  # noqa: E402
+from robotrace.testing import Fault, FaultServer  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
 
 @pytest.fixture
 def ingest() -> Any:
-    with IngestServer() as server:
+    with FaultServer() as server:
         yield server
 
 
 @pytest.fixture
-def client(ingest: IngestServer) -> Any:
+def client(ingest: FaultServer) -> Any:
     with Client(base_url=ingest.url, api_key="rt_test") as made:
         yield made
 
@@ -227,7 +227,7 @@ def test_ctrl_c_is_not_kept_from_anybody(tmp_path: Path) -> None:
 
 
 def test_a_rollout_becomes_an_episode(
-    ingest: IngestServer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingest: FaultServer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     episode = upload_rollout(
@@ -251,7 +251,7 @@ def test_a_rollout_becomes_an_episode(
 
 
 def test_a_failed_rollout_is_logged_as_failed_and_the_exception_goes_on(
-    ingest: IngestServer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingest: FaultServer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(RuntimeError, match="on fire"):
@@ -265,16 +265,16 @@ def test_a_failed_rollout_is_logged_as_failed_and_the_exception_goes_on(
 
 
 def test_a_deployment_that_refuses_does_not_hide_why_the_rollout_failed(
-    ingest: IngestServer, client: Client, caplog: pytest.LogCaptureFixture
+    ingest: FaultServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ingest.fault = lambda method, path: (500, {"error": "full"})
+    ingest.fault = lambda method, path: Fault(500, {"error": "full"})
     with pytest.raises(RuntimeError, match="on fire"):
         upload_rollout(LoggingEnv(raises_at=3), policy=still, client=client)
     assert "could not be uploaded: full" in caplog.text
 
 
-def test_an_upload_that_fails_leaves_no_row_open(ingest: IngestServer, client: Client, tmp_path: Path) -> None:
-    ingest.fault = lambda method, path: (500, {"error": "full"}) if method == "PUT" else None
+def test_an_upload_that_fails_leaves_no_row_open(ingest: FaultServer, client: Client, tmp_path: Path) -> None:
+    ingest.fault = lambda method, path: Fault(500, {"error": "full"}) if method == "PUT" else None
     with pytest.raises(ServerError, match="full"):
         upload_rollout(LoggingEnv(length=2), policy=still, client=client, output_dir=tmp_path)
     (stored,) = ingest.episodes.values()
@@ -300,7 +300,7 @@ def test_without_a_deployment_nothing_is_run() -> None:
     assert env.log == []
 
 
-def test_the_default_client_is_used(ingest: IngestServer) -> None:
+def test_the_default_client_is_used(ingest: FaultServer) -> None:
     robotrace.init(api_key="rt_test", base_url=ingest.url)
     upload_rollout(LoggingEnv(length=2), policy=still, record_video=False, status="failed")
     (stored,) = ingest.episodes.values()

@@ -19,11 +19,11 @@ import numpy as np
 from command_line import child_environment, one_line, robotrace
 from polling import eventually
 from rerun_episodes import cartpole_arrays, reproduce
-from spool_episodes import seal_one
 
 from robotrace import __version__
 from robotrace.client import Client
 from robotrace.deliver.spool import open_spool
+from robotrace.testing.episodes import seal_one
 
 
 class Serving:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from command_line import one_line, robotrace
-from spool_episodes import seal_one
 from wire_server import API_KEY, Answer, WireServer
 
 from robotrace.cli.status import _age
@@ -17,6 +16,7 @@ from robotrace.config import credentials_path
 from robotrace.credentials import write_profile
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.spool import find_spool, open_spool
+from robotrace.testing.episodes import seal_one
 
 QUESTION = "/api/episodes/00000000-0000-0000-0000-000000000000"
 NOT_FOUND = Answer(404, {"error": "no such episode"})
@@ -49,6 +49,8 @@ def test_nothing_configured_and_nothing_recorded_is_fine_and_stays_so() -> None:
             **{name: {"count": 0, "bytes": 0, "oldest_unix_s": None} for name in ("uploading", "failed")},
             "last_error": None,
             "uploader_running": False,
+            "uploader": None,
+            "done": 0,
         },
         "problems": [],
     }

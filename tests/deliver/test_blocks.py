@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 import threading
 import uuid
 from pathlib import Path
 
 import pytest
-from spool_episodes import int64, start_content, steps_block
 
 from robotrace.deliver.blocks import END, START, STEPS, BlockFile, Layout, encode_json, read_records
+from robotrace.testing.episodes import int64, start_content, steps_block
 
 
 @pytest.fixture
@@ -119,3 +121,24 @@ def test_threads_append_without_overwriting_each_other(file: BlockFile) -> None:
         thread.join()
     found = [(record.uuid, record.sequence) for record in read_records(file.path)]
     assert sorted(found) == sorted((name, sequence) for name in names for sequence in range(50))
+
+
+def test_a_record_that_found_no_room_gives_back_what_it_took(file: BlockFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = write_three(file)
+    size = file.size
+    real, calls = os.pwrite, []
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        calls.append(offset)
+        if len(calls) % 2 == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:10], offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    for _ in range(5):
+        with pytest.raises(OSError, match="No space"):
+            file.append(STEPS, name, 2, steps_block(5, 2, 2))
+    monkeypatch.undo()
+    assert file.size == file.path.stat().st_size == size
+    file.append(STEPS, name, 2, steps_block(5, 2, 2))
+    assert len(list(read_records(file.path))) == 4

@@ -4,31 +4,31 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from ingest_server import IngestServer
-from spool_episodes import seal_one
 
 from robotrace.config import Target
 from robotrace.deliver.delivery import deliver
 from robotrace.deliver.files import read_json
 from robotrace.deliver.retry import Action
 from robotrace.deliver.spool import Spool
+from robotrace.testing import Fault, FaultServer
+from robotrace.testing.episodes import seal_one
 from robotrace.transport import Transport
 
 
 @pytest.fixture
-def server() -> Iterator[IngestServer]:
-    with IngestServer() as server:
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
         yield server
 
 
 @pytest.fixture
-def transport(server: IngestServer) -> Iterator[Transport]:
+def transport(server: FaultServer) -> Iterator[Transport]:
     transport = Transport(Target(server.url, "rt_key"))
     yield transport
     transport.close()
 
 
-def test_an_episode_arrives_whole(spool: Spool, server: IngestServer, transport: Transport) -> None:
+def test_an_episode_arrives_whole(spool: Spool, server: FaultServer, transport: Transport) -> None:
     entry = seal_one(spool, video=b"video bytes")
     contents = {path.stem: path.read_bytes() for path in entry.folder.glob("*.*") if path.suffix in (".npz", ".mp4")}
     assert deliver(spool, entry, transport).action is None
@@ -41,23 +41,19 @@ def test_an_episode_arrives_whole(spool: Spool, server: IngestServer, transport:
     assert sent == {kind: hashlib.sha256(content).hexdigest() for kind, content in contents.items()}
     receipt = read_json(spool.done / f"{entry.uuid}.json")
     assert receipt is not None
-    assert receipt["episode_id"] == entry.uuid
+    assert receipt["episode_id"] == stored.episode_id
     assert spool.counts().sealed == 0
 
 
 @pytest.mark.parametrize("number", range(5))
 def test_after_a_lost_answer_anywhere_the_next_attempt_completes_it_once(
-    spool: Spool, server: IngestServer, transport: Transport, number: int
+    spool: Spool, server: FaultServer, transport: Transport, number: int
 ) -> None:
     entry = seal_one(spool, video=b"video bytes")
     answered = iter(range(100))
 
-    def lose_one(method: str, path: str) -> tuple[int, dict[str, object]] | None:
-        if next(answered) == number:
-            server.fault = lambda method, path: None
-            server.answer(method, path, {"Idempotency-Key": entry.uuid}, b'{"request_uploads": [], "status": "ready"}')
-            return 0, {}
-        return None
+    def lose_one(method: str, path: str) -> Fault | None:
+        return Fault(kind="lost") if next(answered) == number else None
 
     server.fault = lose_one
     first = deliver(spool, entry, transport)
@@ -68,9 +64,9 @@ def test_after_a_lost_answer_anywhere_the_next_attempt_completes_it_once(
     assert len(server.episodes[entry.uuid].uploads) == 3
 
 
-def test_what_is_uploaded_is_not_uploaded_again(spool: Spool, server: IngestServer, transport: Transport) -> None:
+def test_what_is_uploaded_is_not_uploaded_again(spool: Spool, server: FaultServer, transport: Transport) -> None:
     entry = seal_one(spool)
-    server.fault = lambda method, path: (503, {}) if path.endswith("finalize") else None
+    server.fault = lambda method, path: Fault(503, {}) if path.endswith("finalize") else None
     assert deliver(spool, entry, transport).action is Action.RETRY
     server.fault = lambda method, path: None
     server.requests.clear()
@@ -79,20 +75,20 @@ def test_what_is_uploaded_is_not_uploaded_again(spool: Spool, server: IngestServ
 
 
 def test_expired_urls_are_replaced_and_given_up_after_five_times(
-    spool: Spool, server: IngestServer, transport: Transport
+    spool: Spool, server: FaultServer, transport: Transport
 ) -> None:
     entry = seal_one(spool)
-    server.fault = lambda method, path: (403, {"error": "Request has expired"}) if method == "PUT" else None
-    actions = [deliver(spool, entry, transport).action for _ in range(6)]
-    assert actions == [Action.RETRY] * 5 + [Action.FAIL]
+    server.fault = lambda method, path: Fault(403, {"error": "Request has expired"}) if method == "PUT" else None
+    actions = [deliver(spool, entry, transport).action for _ in range(5)]
+    assert actions == [Action.RETRY] * 4 + [Action.FAIL]
     assert "Request has expired" in (spool.failed / entry.uuid / "reason.txt").read_text()
 
 
 def test_a_mismatch_at_finalize_uploads_everything_again(
-    spool: Spool, server: IngestServer, transport: Transport
+    spool: Spool, server: FaultServer, transport: Transport
 ) -> None:
     entry = seal_one(spool)
-    server.fault = lambda method, path: (409, {"error": "sha256 differs"}) if path.endswith("finalize") else None
+    server.fault = lambda method, path: Fault(409, {"error": "sha256 differs"}) if path.endswith("finalize") else None
     assert deliver(spool, entry, transport).action is Action.RETRY
     server.fault = lambda method, path: None
     server.requests.clear()
@@ -101,17 +97,17 @@ def test_a_mismatch_at_finalize_uploads_everything_again(
 
 
 def test_a_refused_episode_is_kept_with_the_servers_reason(
-    spool: Spool, server: IngestServer, transport: Transport
+    spool: Spool, server: FaultServer, transport: Transport
 ) -> None:
     entry = seal_one(spool)
-    server.fault = lambda method, path: (400, {"error": "seed: too large"})
+    server.fault = lambda method, path: Fault(400, {"error": "seed: too large"})
     assert deliver(spool, entry, transport).action is Action.FAIL
     assert (spool.failed / entry.uuid / "reason.txt").read_text() == "create: seed: too large\n"
 
 
-def test_neither_key_nor_url_is_written_to_the_spool(spool: Spool, server: IngestServer, transport: Transport) -> None:
+def test_neither_key_nor_url_is_written_to_the_spool(spool: Spool, server: FaultServer, transport: Transport) -> None:
     entry = seal_one(spool)
-    server.fault = lambda method, path: (503, {}) if method == "PUT" else None
+    server.fault = lambda method, path: Fault(503, {}) if method == "PUT" else None
     deliver(spool, entry, transport)
     for path in spool.root.rglob("*"):
         if path.is_file():
@@ -120,11 +116,11 @@ def test_neither_key_nor_url_is_written_to_the_spool(spool: Spool, server: Inges
             assert server.url.encode() not in content, path
 
 
-def test_another_deployment_gets_the_whole_episode(spool: Spool, server: IngestServer, transport: Transport) -> None:
+def test_another_deployment_gets_the_whole_episode(spool: Spool, server: FaultServer, transport: Transport) -> None:
     entry = seal_one(spool)
-    server.fault = lambda method, path: (503, {}) if path.endswith("finalize") else None
+    server.fault = lambda method, path: Fault(503, {}) if path.endswith("finalize") else None
     deliver(spool, entry, transport)
-    with IngestServer() as other:
+    with FaultServer() as other:
         second = Transport(Target(other.url, "rt_key"))
         assert deliver(spool, entry, second).action is None
         second.close()

@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from spool_episodes import seal_one
 
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.overview import StateOverview, look_into
 from robotrace.deliver.spool import find_spool, open_spool
+from robotrace.testing.episodes import seal_one
 
 EMPTY = StateOverview(0, 0, None)
 

@@ -38,6 +38,10 @@ TABLE: list[tuple[Step, Exception, Action]] = [
         ("put", status(400, f"<Code>{s3}</Code>"), Action.RETRY)
         for s3 in ("RequestTimeout", "BadDigest", "IncompleteBody")
     ),
+    *(
+        ("put", status(400, f"<Code>{s3}</Code>"), Action.RECREATE)
+        for s3 in ("AccessDenied", "ExpiredToken", "RequestTimeTooSkewed")
+    ),
     ("finalize", status(404), Action.FAIL),
     ("finalize", status(410), Action.FAIL),
     ("create", status(409), Action.RETRY),

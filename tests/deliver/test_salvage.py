@@ -5,12 +5,12 @@ import os
 import uuid
 
 import pytest
-from spool_episodes import seal_one, start_content, steps_block, write_episode
 
 from robotrace.deliver.blocks import END, START, STEPS, BlockFile, encode_json
 from robotrace.deliver.salvage import salvage_dead_recordings
 from robotrace.deliver.sealing import seal_episode
 from robotrace.deliver.spool import RecordingFolder, Spool
+from robotrace.testing.episodes import seal_one, start_content, steps_block, write_episode
 
 
 class DeadProcess:

@@ -5,11 +5,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from spool_episodes import seal_one
 
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.spool import Spool, open_spool
 from robotrace.errors import ConfigurationError
+from robotrace.testing.episodes import seal_one
 
 
 def test_folders_and_files_are_private(spool: Spool) -> None:

@@ -22,7 +22,7 @@ from robotrace import faults
 from robotrace.capture.cameras import Cameras, merge_result
 from robotrace.capture.ring import VideoSettings
 from robotrace.capture.streams import Rows
-from robotrace.capture.video import EncoderProcess, VideoStream, open_video
+from robotrace.capture.video import EncoderProcess, VideoResult, VideoStream, open_video
 from robotrace.deliver.blocks import END, RESUME, START, STEPS, BlockFile, encode_json, encode_steps
 from robotrace.deliver.files import write_json
 from robotrace.deliver.sealing import VIDEO_FILE, EpisodeParts, seal_episode
@@ -101,6 +101,7 @@ class EpisodeFile:
         self.parts = EpisodeParts(self.uuid)
         self.cameras: Cameras | None = None
         self.overloaded = False
+        self._video: VideoResult | None = None
         self._process = process
         self._sequence = 0
         self._pending: collections.deque[_Pending] = collections.deque()
@@ -124,8 +125,9 @@ class EpisodeFile:
         """
         if self._process.pending_bytes > _YIELD_BYTES:
             time.sleep(_YIELD_S)
-        if self._process.pending_bytes > _MAX_PENDING_BYTES:
+        if self._process.pending_bytes > _MAX_PENDING_BYTES and not self.overloaded:
             self.overloaded = True
+            self._process.truncated += 1
         if self.overloaded:
             return
         self._push(_Pending(STEPS, self._sequence, rows, nbytes, t_ns))
@@ -149,6 +151,7 @@ class EpisodeFile:
         try:
             self.write_pending()
         except OSError as exc:  # a full disk: the writer thread tries again at the seal
+            self._process.failed(exc)
             faults.report("an episode's last steps could not be written at once", exc)
         self._process.ended()
         self._process.enqueue(self.seal)
@@ -184,9 +187,17 @@ class EpisodeFile:
     def seal(self) -> None:
         """On the writer thread: the last bytes, the video, then the sealed folder."""
         try:
-            self._seal()
-        finally:  # an episode that cannot be sealed (a full disk) is left to salvage, and waits for nobody any more
+            self.seal_now()
+        finally:  # an episode that cannot be sealed (a full disk) waits for room, and nobody waits for it any more
             self._process.settled()
+
+    def seal_now(self) -> None:
+        """:meth:`seal`, once more."""
+        try:
+            self._seal()
+        except OSError:
+            self._process.keep_for_later(self)
+            raise
 
     def _seal(self) -> None:
         self.write_pending()
@@ -235,7 +246,9 @@ class EpisodeFile:
             self._process.release(self.uuid, path)
 
     def _take_video(self) -> None:
-        result = None if self.cameras is None else self.cameras.result(_ENCODER_TIMEOUT_S)
+        if self.cameras is not None and self._video is None:  # an encoder answers once, and a seal may be repeated
+            self._video = self.cameras.result(_ENCODER_TIMEOUT_S)
+        result = self._video
         end = self.parts.end
         if self.cameras is None or result is None or end is None or end.get("discard"):
             return
@@ -261,14 +274,25 @@ class RecordingProcess:
     Args:
         spool: Where the episodes go.
         on_sealed: Called on the writer thread with each sealed episode.
+        on_error: Called, mostly on the writer thread, with what kept something from being written.
 
     Raises:
         OSError: The folder cannot be made.
     """
 
-    def __init__(self, spool: Spool, on_sealed: Callable[[SealedEpisode], None]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        on_sealed: Callable[[SealedEpisode], None],
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
         self.spool = spool
         self.on_sealed = on_sealed
+        self.recorded = 0
+        self.truncated = 0
+        """Episodes of which a part was dropped, since the disk could not keep up."""
+        self._on_error = on_error
+        self._unsealable: list[EpisodeFile] = []
         self.pending_bytes = 0
         self.unsealed = 0
         """Episodes that have ended and wait; not the open ones, of which a large vector has thousands."""
@@ -299,6 +323,7 @@ class RecordingProcess:
     def begin(self, uuid: str) -> None:
         """An episode exists from here until :meth:`forget`."""
         with self._counting:
+            self.recorded += 1
             self._unsealed.add(uuid)
 
     def add_pending(self, nbytes: int) -> None:
@@ -428,13 +453,33 @@ class RecordingProcess:
         while (job := self._jobs.get()) is not None:
             self._run_job(job)
 
-    @staticmethod
-    def _run_job(job: Callable[[], None] | None) -> None:
+    def keep_for_later(self, episode: EpisodeFile) -> None:
+        """On the writer thread: an episode that could not be sealed, for :meth:`seal_again`."""
+        self._unsealable.append(episode)
+
+    def seal_again(self) -> None:
+        """Have the writer thread seal what it could not before: there is room on the disk again."""
+
+        def seal_all() -> None:
+            waiting, self._unsealable = self._unsealable, []
+            for episode in waiting:
+                self._run_job(episode.seal_now)
+
+        if self._unsealable:
+            self.enqueue(seal_all)
+
+    def failed(self, exc: Exception) -> None:
+        """Something could not be written."""
+        if self._on_error is not None:
+            self._on_error(exc)
+
+    def _run_job(self, job: Callable[[], None] | None) -> None:
         try:
             if job is not None:
                 job()
         except Exception as exc:
             try:
+                self.failed(exc)
                 faults.report("an episode could not be written", exc)
             except Exception:
                 _log.exception("the writer thread failed")

@@ -8,7 +8,9 @@ import sys
 import click
 
 from robotrace._version import __version__
+from robotrace.cli.clean import clean as clean_spool
 from robotrace.cli.demo import demo
+from robotrace.cli.doctor import doctor
 from robotrace.cli.episodes import episodes
 from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
@@ -17,8 +19,10 @@ from robotrace.cli.output import clean
 from robotrace.cli.render import render
 from robotrace.cli.replay import replay
 from robotrace.cli.reproduce import reproduce
+from robotrace.cli.retry import retry
 from robotrace.cli.serve import serve
 from robotrace.cli.status import status
+from robotrace.cli.sync import sync
 from robotrace.cli.verify import verify
 from robotrace.errors import RobotraceError
 
@@ -35,7 +39,8 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Record": (log, demo),
     "Look": (episodes, render),
     "Verify": (reproduce, replay, verify),
-    "Deployment": (serve, login, whoami, logout, status, version),
+    "Deliver": (sync, status, doctor, retry, clean_spool),
+    "Deployment": (serve, login, whoami, logout, version),
 }
 
 

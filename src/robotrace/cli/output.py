@@ -19,7 +19,9 @@ import click
 __all__ = [
     "ABSENT",
     "Column",
+    "CountBar",
     "clean",
+    "episode_count",
     "local_time",
     "number",
     "only_json_on_stdout",
@@ -55,10 +57,10 @@ class Column:
     rank: int = 0
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document, in letters that the terminal's encoding has."""
+def print_json(value: Any, *, lines: bool = False) -> None:
+    """Print one JSON document, in letters that the terminal's encoding has; with ``lines`` on a line of its own."""
     plain = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=plain))
+    click.echo(json.dumps(value, indent=None if lines else 2, ensure_ascii=plain))
 
 
 @contextlib.contextmanager
@@ -157,6 +159,11 @@ def size(value: Any) -> str:
     return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def episode_count(count: int) -> str:
+    """``1 episode``, ``2 episodes``."""
+    return f"{count} episode{'' if count == 1 else 's'}"
+
+
 def local_time(value: Any) -> str:
     """A time of the wire (ISO 8601) on this machine's clock, to the minute."""
     if not isinstance(value, str):
@@ -204,6 +211,35 @@ def progress_bars(describe: Callable[[int], str] = size) -> Iterator[Callable[[s
         yield show
     finally:
         close()
+
+
+class CountBar(contextlib.AbstractContextManager["CountBar"]):
+    """A bar on stderr for things that are counted, whose number may grow; none where stderr is no terminal.
+
+    Args:
+        label: What is done with them.
+        enabled: False: none at all.
+    """
+
+    def __init__(self, label: str, *, enabled: bool = True) -> None:
+        self._label = label
+        self._enabled = enabled and sys.stderr.isatty()
+        self._bar: Any = None
+
+    def show(self, done: int, total: int) -> None:
+        """So many of so many."""
+        if not self._enabled or total == 0:
+            return
+        if self._bar is None:
+            self._bar = click.progressbar(length=total, label=self._label, file=sys.stderr, show_pos=True)
+            self._bar.__enter__()
+        self._bar.length = total
+        self._bar.update(done - self._bar.pos)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
 
 
 def _width(text: str) -> int:

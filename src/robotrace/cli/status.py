@@ -12,7 +12,7 @@ import click
 
 from robotrace.cli.login import described, key_prefix
 from robotrace.cli.options import deployment_options, json_option
-from robotrace.cli.output import ABSENT, clean, print_facts, print_json, size
+from robotrace.cli.output import ABSENT, clean, episode_count, print_facts, print_json, size
 from robotrace.config import (
     ENV_API_KEY,
     ENV_BASE_URL,
@@ -28,7 +28,7 @@ from robotrace.deliver.overview import SpoolOverview, StateOverview, look_into
 from robotrace.deliver.spool import find_spool
 from robotrace.errors import APIError, AuthError, ConfigurationError, NotFoundError, ServerError, TransportError
 
-__all__ = ["status"]
+__all__ = ["ask_deployment", "status"]
 
 _TIMEOUT_S = 5.0
 _SPOOL_STATES = ("recording", "waiting", "uploading", "failed")
@@ -73,6 +73,12 @@ def status(base_url: str | None, profile: str | None, as_json: bool, check: bool
         _print(configuration, deployment, str(spool.root), overview, problems)
     if check and problems:
         sys.exit(1)
+
+
+def ask_deployment(base_url: str | None, profile: str | None) -> tuple[str, str | None]:
+    """How the configured deployment is: its state, as in ``status --json``, and a detail."""
+    found = _deployment(base_url, profile, configured=_configuration(base_url, profile)["configured"])
+    return found["state"], found["detail"]
 
 
 def _configuration(base_url: str | None, profile: str | None) -> dict[str, Any]:
@@ -154,9 +160,11 @@ def _problems(deployment: dict[str, Any], overview: SpoolOverview) -> list[str]:
         problems.append(f"the deployment cannot be used: {deployment['detail']}")
     waiting = overview.waiting.count + overview.uploading.count
     if state == "none" and waiting and not overview.uploader_running:
-        problems.append(f"{_episodes(waiting)} in the spool, and nothing takes them; run `robotrace serve` or log in")
+        problems.append(
+            f"{episode_count(waiting)} in the spool, and nothing takes them; run `robotrace serve` or log in"
+        )
     if overview.failed.count:
-        problems.append(f"{_episodes(overview.failed.count)} refused for good; reason.txt beside each says why")
+        problems.append(f"{episode_count(overview.failed.count)} refused for good; `robotrace retry` says why")
     return problems
 
 
@@ -182,12 +190,25 @@ def _print(
             ("answers", ABSENT if deployment["state"] == "none" else f"{deployment['state']}{detail}"),
             ("spool", root),
             *((f"  {name}", _state_line(name, getattr(overview, name))) for name in _SPOOL_STATES),
-            ("  uploader", "running" if overview.uploader_running else "not running"),
+            ("  delivered", f"{overview.done} (by receipt)"),
+            ("  uploader", _uploader_line(overview)),
             *([("  last error", overview.last_error)] if overview.last_error else []),
         ]
     )
     for problem in problems:
         click.echo(clean(f"! {problem}"))
+
+
+def _uploader_line(overview: SpoolOverview) -> str:
+    if not overview.uploader_running:
+        return "not running"
+    told = overview.uploader or {}
+    counts = ", ".join(
+        f"{told[name]} {name}" for name in ("uploaded", "retried", "failed", "salvaged") if told.get(name)
+    )
+    waits = "".join(f", {host} left alone for {seconds:.0f} s" for host, seconds in told.get("waits_s", {}).items())
+    paused = ", paused" if told.get("paused") else ""
+    return f"running{f': {counts}' if counts else ''}{paused}{waits}"
 
 
 def _state_line(name: str, state: StateOverview) -> str:
@@ -209,7 +230,3 @@ def _age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
-
-
-def _episodes(count: int) -> str:
-    return f"{count} episode{'' if count == 1 else 's'}"

@@ -18,6 +18,7 @@ far are counted, and left out but for those of columns that come once in an epis
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -153,9 +154,21 @@ class BlockFile:
             offset = self.size
             self.size += len(data)
         written = 0
-        while written < len(data):
-            written += os.pwrite(self._descriptor, data[written:] if written else data, offset + written)
+        try:
+            while written < len(data):
+                written += os.pwrite(self._descriptor, data[written:] if written else data, offset + written)
+        except OSError:
+            self._give_back(offset, len(data))
+            raise
         return _record(kind, uuid, sequence, self.path, offset + _HEADER.size, payload)
+
+    def _give_back(self, offset: int, length: int) -> None:
+        # What is written of it would fill the rest of a full disk, at every new attempt.
+        with self._lock:
+            if self.size == offset + length:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._descriptor, offset)
+                    self.size = offset
 
     def sync(self) -> None:
         """Make what was written survive a power loss."""

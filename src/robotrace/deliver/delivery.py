@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from robotrace.deliver.retry import Action, Step, decide
+from robotrace.deliver.failpoints import reach
+from robotrace.deliver.retry import Action, Step, decide, described, is_about_the_signature
 from robotrace.deliver.spool import MANIFEST_SCHEMA, SealedEpisode, Spool
 from robotrace.errors import RobotraceError
-from robotrace.ingest import create_episode, finalize_episode
-from robotrace.transport import Transport
+from robotrace.ingest import create_episode, finalize_episode, sign_uploads
+from robotrace.transport import Progress, Transport, host_of
 
 __all__ = ["Attempt", "deliver"]
 
@@ -24,11 +27,21 @@ _MAX_RECREATES = 5
 
 @dataclass(frozen=True)
 class Attempt:
-    """How an attempt ended: ``action`` is None when the episode was delivered."""
+    """How an attempt ended.
+
+    Attributes:
+        action: None when the episode was delivered.
+        error: What it failed with.
+        bytes_sent: In files that arrived.
+        step: The request that failed.
+        store: ``host:port`` that the files went to; None where none was sent.
+    """
 
     action: Action | None
-    error: RobotraceError | OSError | None = None
+    error: Exception | None = None
     bytes_sent: int = 0
+    step: Step | None = None
+    store: str | None = None
 
 
 class _StepError(Exception):
@@ -38,11 +51,20 @@ class _StepError(Exception):
         self.error = error
 
 
-def deliver(spool: Spool, entry: SealedEpisode, transport: Transport) -> Attempt:
+def deliver(spool: Spool, entry: SealedEpisode, transport: Transport, *, progress: Progress | None = None) -> Attempt:
     """Try to deliver ``entry``; on success it is done, on a permanent refusal it is in ``failed``.
 
     Never raises for what a deployment or a network can do.
+
+    Args:
+        spool: Where it is.
+        entry: A sealed episode.
+        transport: To the deployment.
+        progress: Called as the chunks of each file are handed over; may wait.
     """
+    if spool.is_done(entry.uuid):  # killed between the receipt and the end
+        spool.discard(entry.folder)
+        return Attempt(None)
     manifest = entry.manifest()
     if manifest is None:
         if not entry.folder.exists():  # another uploader was faster
@@ -52,22 +74,119 @@ def deliver(spool: Spool, entry: SealedEpisode, transport: Transport) -> Attempt
     if manifest.get("schema") != MANIFEST_SCHEMA:
         spool.fail(entry, f"manifest schema {manifest.get('schema')!r} is not known to this version")
         return Attempt(Action.FAIL)
-    state = _state_for(entry, transport)
-    sent = 0
-    try:
-        sent = _upload(entry, manifest, state, transport)
-        answer = _step("finalize", lambda: finalize_episode(transport, state["episode_id"], _finalize(manifest)))
-    except _StepError as failure:
-        return _after_failure(spool, entry, state, failure)
-    receipt = {
-        "uuid": entry.uuid,
-        "episode_id": state["episode_id"],
-        "status": answer.get("status"),
-        "delivered_unix_s": int(time.time()),
-        "bytes": sum(artifact["size"] for artifact in manifest["artifacts"]),
-    }
-    spool.finish(entry, receipt)
-    return Attempt(None, bytes_sent=sent)
+    return _Delivery(spool, entry, manifest, transport, progress).run()
+
+
+class _Delivery:
+    """One attempt under way."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        entry: SealedEpisode,
+        manifest: dict[str, Any],
+        transport: Transport,
+        progress: Progress | None,
+    ) -> None:
+        self._spool = spool
+        self._entry = entry
+        self._manifest = manifest
+        self._transport = transport
+        self._progress = progress
+        self._state = _state_for(entry, transport)
+        self._urls: dict[str, str] = {}
+        self._sent = 0
+        self._store: str | None = None
+
+    def run(self) -> Attempt:
+        try:
+            self._upload()
+            reach("upload.before_finalize")
+            episode = self._state["episode_id"]
+            answer = _step("finalize", lambda: finalize_episode(self._transport, episode, _finalize(self._manifest)))
+            reach("upload.after_finalize")
+        except _StepError as failure:
+            return self._after(failure)
+        receipt = {
+            "uuid": self._entry.uuid,
+            "episode_id": episode,
+            "status": answer.get("status"),
+            "delivered_unix_s": int(time.time()),
+            "bytes": sum(artifact["size"] for artifact in self._manifest["artifacts"]),
+        }
+        self._spool.finish(self._entry, receipt)
+        return Attempt(None, bytes_sent=self._sent, store=self._store)
+
+    def _upload(self) -> None:
+        state = self._state
+        missing = [artifact for artifact in self._manifest["artifacts"] if artifact["kind"] not in state["uploaded"]]
+        if "episode_id" in state and not missing:
+            return
+        reach("upload.before_create")
+        answer = _step(
+            "create",
+            lambda: create_episode(self._transport, _create(self._manifest), idempotency_key=self._entry.uuid),
+        )
+        reach("upload.after_create")
+        state["episode_id"] = answer["episode_id"]
+        self._note()
+        if answer.get("storage") == "unconfigured":
+            return
+        self._urls = {item["kind"]: item["url"] for item in answer["upload_urls"]}
+        for artifact in missing:
+            self._put(artifact)
+
+    def _put(self, artifact: dict[str, Any]) -> None:
+        kind = artifact["kind"]
+        path = self._entry.folder / artifact["file"]
+        while True:
+            if kind not in self._urls:
+                raise _StepError("put", RobotraceError(f"the deployment gave no URL for {kind}"))
+            self._store = host_of(self._urls[kind])
+            reach("upload.before_put")
+            try:
+                sent = _step("put", lambda: self._send(self._urls[kind], path, artifact["content_type"]))
+                break
+            except _StepError as failure:
+                self._urls = self._signed_again(failure)
+        reach("upload.after_put")
+        self._sent += sent
+        self._state["uploaded"].append(kind)
+        self._note()
+
+    def _send(self, url: str, path: Path, content_type: str) -> int:
+        return self._transport.put_file(url, path, content_type, progress=self._progress)
+
+    def _signed_again(self, failure: _StepError) -> dict[str, str]:
+        """Fresh URLs at once, after the first refusal of a signature: most are expired ones."""
+        if not is_about_the_signature(failure.error) or self._state["recreates"] >= 1:
+            raise failure
+        self._state["recreates"] += 1
+        self._note()
+        try:
+            return sign_uploads(self._transport, self._state["episode_id"])
+        except (RobotraceError, OSError):  # a deployment that cannot: create says it again, in the next attempt
+            raise failure from None
+
+    def _note(self) -> None:
+        self._spool.write_upload_state(self._entry, self._state)
+
+    def _after(self, failure: _StepError) -> Attempt:
+        if not self._entry.folder.exists():  # someone deleted the spool: there is nothing left to deliver
+            return Attempt(Action.RETRY, failure.error, self._sent, failure.step, self._store)
+        state = self._state
+        action = decide(failure.step, failure.error)
+        if action is Action.RECREATE:
+            state["recreates"] += 1
+            state["uploaded"] = [] if failure.step == "finalize" else state["uploaded"]
+            action = Action.RETRY if state["recreates"] <= _MAX_RECREATES else Action.FAIL
+        text = f"{failure.step}: {described(failure.error)}"
+        if action is Action.FAIL:
+            self._spool.fail(self._entry, text)
+        else:
+            state["last_error"] = text
+            self._note()
+        return Attempt(action, failure.error, self._sent, failure.step, self._store)
 
 
 def _state_for(entry: SealedEpisode, transport: Transport) -> dict[str, Any]:
@@ -81,49 +200,11 @@ def _state_for(entry: SealedEpisode, transport: Transport) -> dict[str, Any]:
     return state
 
 
-def _upload(entry: SealedEpisode, manifest: dict[str, Any], state: dict[str, Any], transport: Transport) -> int:
-    missing = [artifact for artifact in manifest["artifacts"] if artifact["kind"] not in state["uploaded"]]
-    if "episode_id" in state and not missing:
-        return 0
-    answer = _step("create", lambda: create_episode(transport, _create(manifest), idempotency_key=entry.uuid))
-    state["episode_id"] = answer["episode_id"]
-    entry.write_upload_state(state)
-    if answer.get("storage") == "unconfigured":
-        return 0
-    urls = {item["kind"]: item["url"] for item in answer["upload_urls"]}
-    sent = 0
-    for artifact in missing:
-        kind = artifact["kind"]
-        if kind not in urls:
-            raise _StepError("put", RobotraceError(f"the deployment gave no URL for {kind}"))
-        path = entry.folder / artifact["file"]
-        sent += _step("put", lambda: transport.put_file(urls[kind], path, artifact["content_type"]))  # noqa: B023
-        state["uploaded"].append(kind)
-        entry.write_upload_state(state)
-    return sent
-
-
-def _step(step: Step, request: Any) -> Any:
+def _step(step: Step, request: Callable[[], Any]) -> Any:
     try:
         return request()
     except (RobotraceError, OSError) as exc:
         raise _StepError(step, exc) from exc
-
-
-def _after_failure(spool: Spool, entry: SealedEpisode, state: dict[str, Any], failure: _StepError) -> Attempt:
-    error = failure.error if isinstance(failure.error, (RobotraceError, OSError)) else None
-    text = f"{failure.step}: {failure.error}"
-    action = decide(failure.step, failure.error)
-    if action is Action.RECREATE:
-        state["recreates"] += 1
-        state["uploaded"] = [] if failure.step == "finalize" else state["uploaded"]
-        action = Action.RETRY if state["recreates"] <= _MAX_RECREATES else Action.FAIL
-    if action is Action.FAIL:
-        spool.fail(entry, text)
-    else:
-        state["last_error"] = text
-        entry.write_upload_state(state)
-    return Attempt(action, error)
 
 
 def _create(manifest: dict[str, Any]) -> dict[str, Any]:

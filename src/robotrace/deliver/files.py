@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,9 +12,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fsync_dir", "fsync_file", "make_private_dir", "read_json", "sha256_of", "try_lock", "write_json"]
+from robotrace.deliver.failpoints import reach
+
+__all__ = [
+    "folder_bytes",
+    "fsync_dir",
+    "fsync_file",
+    "is_disk_full",
+    "is_same_file",
+    "make_private_dir",
+    "read_json",
+    "sha256_of",
+    "try_lock",
+    "write_json",
+]
 
 _CHUNK_BYTES = 1024 * 1024
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception says that there is no room left, on the disk or for this user."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_same_file(descriptor: int, path: Path) -> bool:
+    """Whether a path still leads to the file behind a descriptor: it may have been deleted, and made anew."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def make_private_dir(path: Path) -> None:
@@ -67,7 +94,20 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) ->
         if durable:
             file.flush()
             os.fsync(file.fileno())
+    reach("state.before_replace")
     temporary.replace(path)
+
+
+def folder_bytes(folder: Path) -> int:
+    """The size of all files of a folder; 0 where it is not there."""
+    total = 0
+    for parent, _, names in os.walk(folder):  # passes over what vanishes meanwhile
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118  # thousands of them
+            except FileNotFoundError:
+                pass
+    return total
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

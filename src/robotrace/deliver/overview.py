@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from robotrace.deliver.files import try_lock
+from robotrace.deliver.files import folder_bytes, read_json, try_lock
 from robotrace.deliver.spool import Spool
 
 __all__ = ["SpoolOverview", "StateOverview", "look_into"]
@@ -39,6 +40,10 @@ class SpoolOverview:
         failed: Refused for good.
         last_error: What kept the first episode in the row from being delivered; None where nothing did.
         uploader_running: Whether a process holds the uploader's lock.
+        uploader: What that process, or the last one, has said of itself: ``pid``, ``uploaded``, ``bytes``, ``retried``,
+            ``failed``, ``salvaged`` since it began, ``paused``, and ``waits_s``, the seconds that each host is left
+            alone; None where none ever did.
+        done: Receipts of delivered episodes; of the last 30 days, or 10,000.
     """
 
     recording: StateOverview
@@ -47,6 +52,8 @@ class SpoolOverview:
     failed: StateOverview
     last_error: str | None
     uploader_running: bool
+    uploader: dict[str, Any] | None
+    done: int
 
 
 def look_into(spool: Spool) -> SpoolOverview:
@@ -68,6 +75,8 @@ def look_into(spool: Spool) -> SpoolOverview:
         failed=_state((path, _modified(path / "reason.txt")) for path in spool.failed_folders()),
         last_error=last_error,
         uploader_running=_is_locked(spool.uploader_lock),
+        uploader=read_json(spool.uploader_file),
+        done=spool.counts().done,
     )
 
 
@@ -75,19 +84,8 @@ def _state(folders: Iterable[tuple[Path, float | None]]) -> StateOverview:
     found = list(folders)
     times = [began for _, began in found if began is not None]
     return StateOverview(
-        count=len(found), bytes=sum(_size(folder) for folder, _ in found), oldest_unix_s=min(times, default=None)
+        count=len(found), bytes=sum(folder_bytes(folder) for folder, _ in found), oldest_unix_s=min(times, default=None)
     )
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):  # passes over what vanishes meanwhile
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118  # thousands of them
-            except FileNotFoundError:
-                pass
-    return total
 
 
 def _started(folder: Path) -> float | None:

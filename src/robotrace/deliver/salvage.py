@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from robotrace.deliver.blocks import read_records
+from robotrace.deliver.failpoints import reach
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.sealing import EpisodeParts, seal_episode
 from robotrace.deliver.spool import SealedEpisode, Spool
@@ -32,6 +33,7 @@ def salvage_dead_recordings(spool: Spool) -> list[SealedEpisode]:
             continue
         try:
             sealed += _salvage(spool, folder)
+            reach("salvage.before_discard")
             spool.discard(folder)
         except Exception as exc:
             _log.warning("recording folder %s could not be salvaged and is left as it is: %s", folder, exc)
@@ -51,7 +53,9 @@ def _salvage(spool: Spool, folder: Path) -> list[SealedEpisode]:
     for uuid, parts in episodes.items():
         if uuid in known:
             continue
+        reach("salvage.before_seal")
         entry = seal_episode(spool, folder / uuid, parts, salvaged=True)
         if entry is not None:
+            reach("salvage.after_seal")
             sealed.append(entry)
     return sealed

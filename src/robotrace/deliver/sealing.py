@@ -23,6 +23,7 @@ from robotrace.deliver.columns import (
     resume_at,
     structures,
 )
+from robotrace.deliver.failpoints import reach
 from robotrace.deliver.files import fsync_file, read_json, sha256_of
 from robotrace.deliver.npz import LONGEST_COMMENT, write_npz
 from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool
@@ -95,6 +96,7 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
     folder.mkdir(mode=0o700, exist_ok=True)
     last_ns = last_stamp(columns)
     cut = _cut(folder, parts, columns, last_ns)
+    reach("seal.before_arrays")
     files: dict[Any, Path] = {}
     for kind, arrays in members(columns, cut).items():
         if arrays:
@@ -107,6 +109,7 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
         files["video"] = video
     elif video.is_file():
         video.unlink()
+    reach("seal.before_hash")
     artifacts = []
     for kind, path in files.items():
         path.chmod(0o600)

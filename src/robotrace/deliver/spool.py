@@ -4,6 +4,8 @@
 
     <root>/v1/<machine-id8>-<hostname>/
         uploader.lock                       flock of the one uploader
+        uploader.json                       what that uploader has done so far, for people
+        ballast                             4 MiB, given back when the disk is full
         recording/<pid>-<start>-<rand>/     one writing process; owner.lock, blocks-*.rtb, <uuid>/
         sealed/<lane><unix_ms>-<uuid>/      manifest.json, upload.json, the artifacts; name order = upload order
         failed/<uuid>/                      refused for good, with reason.txt
@@ -22,13 +24,22 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robotrace.config import spool_root
-from robotrace.deliver.files import fsync_dir, make_private_dir, read_json, try_lock, write_json
+from robotrace.deliver.failpoints import reach
+from robotrace.deliver.files import (
+    fsync_dir,
+    is_disk_full,
+    is_same_file,
+    make_private_dir,
+    read_json,
+    try_lock,
+    write_json,
+)
 from robotrace.errors import ConfigurationError
 
 __all__ = [
@@ -49,6 +60,11 @@ LANE_NORMAL = 5
 
 _MANIFEST = "manifest.json"
 _UPLOAD_STATE = "upload.json"
+_BALLAST_BYTES = 4 * 1024 * 1024
+_BALLAST_NEEDS_BYTES = 64 * 1024 * 1024
+"""It is made where so much is free: on a disk that is nearly full it would be what fills it."""
+_MAX_RECEIPTS = 10_000
+_RECEIPT_S = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -144,11 +160,14 @@ class Spool:
         name = f"{os.getpid()}-{int(time.time())}-{secrets.token_hex(4)}"
         hidden = self.recording / f".{name}"
         hidden.mkdir(mode=0o700)
+        reach("recording.after_mkdir")
         lock = try_lock(hidden / "owner.lock")
         if lock is None:
             raise OSError(f"{hidden} is locked by another process")
+        reach("recording.before_rename")
         path = self.recording / name
         hidden.rename(path)
+        reach("recording.after_rename")
         return RecordingFolder(path, lock)
 
     def recording_folders(self) -> list[Path]:
@@ -160,10 +179,13 @@ class Spool:
 
         The artifacts must be closed and fsynced. Seen by an uploader only as a whole.
         """
+        reach("seal.before_manifest")
         write_json(folder / _MANIFEST, manifest)
         fsync_dir(folder)
-        target = self.sealed / f"{lane}{unix_ms:013d}-{manifest['uuid']}"
+        reach("seal.before_rename")
+        target = self.sealed / f"{lane}{max(0, unix_ms):013d}-{manifest['uuid']}"
         folder.rename(target)
+        reach("seal.after_rename")
         fsync_dir(self.sealed)
         return SealedEpisode(target)
 
@@ -177,25 +199,145 @@ class Spool:
 
     def known_uuids(self) -> set[str]:
         """The episodes that were sealed before, wherever they are by now."""
-        delivered = {path.name.removesuffix(".json") for path in self._list(self.done)}
+        # In the order in which they move; twice, for those that someone retries meanwhile.
+        waiting = {entry.uuid for entry in self.sealed_episodes()}
         refused = {path.name for path in self.failed_folders()}
-        return delivered | refused | {entry.uuid for entry in self.sealed_episodes()}
+        delivered = {path.name.removesuffix(".json") for path in self._list(self.done)}
+        return waiting | refused | delivered | {entry.uuid for entry in self.sealed_episodes()}
 
     def finish(self, entry: SealedEpisode, receipt: Mapping[str, Any]) -> None:
         """Move sealed → done: write the receipt, then delete the folder."""
-        write_json(self.done / f"{entry.uuid}.json", receipt)
+        reach("done.before_receipt")
+        path = self.done / f"{entry.uuid}.json"
+        try:
+            self._with_ballast(lambda: write_json(path, receipt))
+        except OSError as exc:
+            if not is_disk_full(exc):
+                raise
+            (entry.folder / _MANIFEST).rename(path)  # a receipt all the same, and a rename needs no room
+        reach("done.after_receipt")
         self.discard(entry.folder)
+
+    def is_done(self, uuid: str) -> bool:
+        """Whether there is a receipt for an episode."""
+        return (self.done / f"{uuid}.json").exists()
 
     def fail(self, entry: SealedEpisode, reason: str) -> None:
         """Move sealed → failed: kept with ``reason.txt``, never deleted silently."""
-        (entry.folder / "reason.txt").write_text(f"{reason}\n", encoding="utf-8")
+        text = f"{reason}\n"
+        with contextlib.suppress(OSError):  # on a full disk the episode without its reason is better than none
+            self._with_ballast(lambda: (entry.folder / "reason.txt").write_text(text, encoding="utf-8"))
+        reach("failed.before_rename")
         entry.folder.rename(self.failed / entry.uuid)
+        reach("failed.after_rename")
+
+    def retry(self, folder: Path) -> SealedEpisode | None:
+        """Move failed → sealed, to be delivered from its beginning; None where the folder is damaged.
+
+        Args:
+            folder: One of :meth:`failed_folders`.
+        """
+        manifest = read_json(folder / _MANIFEST)
+        if manifest is None:
+            return None
+        lane = LANE_FAILED if manifest.get("finalize", {}).get("status") == "failed" else LANE_NORMAL
+        for name in (_UPLOAD_STATE, "reason.txt"):
+            (folder / name).unlink(missing_ok=True)
+        began = (read_json(folder / "intent.json") or {}).get("unix_ms", int(time.time() * 1000))
+        target = self.sealed / f"{lane}{max(0, int(began)):013d}-{folder.name}"
+        folder.rename(target)
+        return SealedEpisode(target)
 
     def discard(self, folder: Path) -> None:
         """Delete a folder: renamed away first, so that nobody finds half of it."""
         target = self.trash / f"{folder.name}-{secrets.token_hex(4)}"
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except FileNotFoundError:  # gone already, or someone deleted the whole spool
+            return
+        reach("trash.after_rename")
         shutil.rmtree(target, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Delete what a killed process left in ``trash``, unfinished recording folders, and old receipts."""
+        for folder in self._list(self.trash):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._list(self.recording):
+            if folder.name.startswith(".") and self._is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        self._prune_receipts()
+
+    def _is_abandoned(self, hidden: Path) -> bool:
+        # A minute: between its creation and its lock no lock says that someone is at work.
+        with contextlib.suppress(OSError):
+            if time.time() - hidden.stat().st_mtime < 60:
+                return False
+            lock = try_lock(hidden / "owner.lock")
+            if lock is not None:
+                os.close(lock)
+                return True
+        return False
+
+    def _prune_receipts(self) -> None:
+        receipts = []
+        for path in self._iter(self.done):
+            with contextlib.suppress(OSError):
+                receipts.append((path.stat().st_mtime, path))
+        receipts.sort(reverse=True)
+        # Those of a process that still runs are needed should it be killed: its block file has their episodes.
+        began = [folder.stat().st_ctime for folder in self.recording_folders() if folder.exists()]
+        oldest = min(began, default=time.time())
+        for number, (written, path) in enumerate(receipts):
+            if written < oldest and (number >= _MAX_RECEIPTS or written < time.time() - _RECEIPT_S):
+                path.unlink(missing_ok=True)
+
+    @property
+    def uploader_file(self) -> Path:
+        """What the uploader says of itself, for people; see :class:`robotrace.deliver.uploader.Uploader`."""
+        return self.root / "uploader.json"
+
+    @property
+    def ballast(self) -> Path:
+        """Room on the disk that is ours, to be given back when there is none left."""
+        return self.root / "ballast"
+
+    def keep_ballast(self) -> None:
+        """Make the ballast where there is room for it."""
+        if self.ballast.exists() or shutil.disk_usage(self.root).free < _BALLAST_NEEDS_BYTES:
+            return
+        temporary = self.root / "ballast.tmp"
+        with contextlib.suppress(OSError):
+            temporary.write_bytes(bytes(_BALLAST_BYTES))  # written, since a sparse file holds no room
+            temporary.chmod(0o600)
+            temporary.rename(self.ballast)
+
+    def free_ballast(self) -> bool:
+        """Give the ballast back; whether there was one."""
+        try:
+            self.ballast.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _with_ballast(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as exc:
+            if not is_disk_full(exc) or not self.free_ballast():
+                raise
+            write()
+
+    def write_upload_state(self, entry: SealedEpisode, state: Mapping[str, Any]) -> None:
+        """Replace the uploader's notes on an episode; without room for them a step is repeated, which is harmless."""
+        try:
+            self._with_ballast(lambda: entry.write_upload_state(state))
+        except OSError as exc:
+            if not is_disk_full(exc):
+                raise
+
+    def holds(self, lock: int) -> bool:
+        """Whether a descriptor of ``uploader.lock`` is one of the file that is there now."""
+        return is_same_file(lock, self.uploader_lock)
 
     def counts(self) -> Counts:
         """How many episodes are in each state; ``recording`` counts writing processes."""

@@ -10,8 +10,11 @@ from robotrace.deliver.blocks import END, START, STEPS, BlockFile, Column, encod
 from robotrace.deliver.sealing import EpisodeParts, seal_episode
 from robotrace.deliver.spool import SealedEpisode, Spool
 
+__all__ = ["end_content", "int64", "seal_one", "start_content", "steps_block", "write_episode"]
+
 
 def int64(*values: int) -> bytes:
+    """As a column's bytes."""
     return struct.pack(f"<{len(values)}q", *values)
 
 
@@ -37,23 +40,25 @@ def steps_block(first: int, observations: int, actions: int) -> bytes:
     )
 
 
-def start_content(name: str) -> dict[str, object]:
+def start_content(name: str, *, label: str = "test") -> dict[str, object]:
+    """Of a START record; ``label`` is the episode's name."""
     return {
         "uuid": name,
         "unix_ms": 1_700_000_000_000,
-        "create": {"source": "sim", "request_uploads": [], "name": "test", "metadata": {"a": 1}},
+        "create": {"source": "sim", "request_uploads": [], "name": label, "metadata": {"a": 1}},
     }
 
 
 def end_content(status: str = "ready") -> dict[str, object]:
+    """Of an END record."""
     return {"finalize": {"status": status, "duration_s": 0.04, "metadata": {"outcome": {"success": True}}}}
 
 
-def write_episode(file: BlockFile, *, ended: bool = True, status: str = "ready") -> EpisodeParts:
+def write_episode(file: BlockFile, *, ended: bool = True, status: str = "ready", label: str = "test") -> EpisodeParts:
     """An episode of 3 observations, 2 actions and 2 rewards in ``file``."""
     name = str(uuid.uuid4())
     parts = EpisodeParts(name)
-    parts.feed(file.append(START, name, 0, encode_json(start_content(name))))
+    parts.feed(file.append(START, name, 0, encode_json(start_content(name, label=label))))
     parts.feed(file.append(STEPS, name, 0, steps_block(0, 3, 2)))
     if ended:
         parts.feed(file.append(END, name, 0, encode_json(end_content(status))))
