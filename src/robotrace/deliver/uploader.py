@@ -163,7 +163,9 @@ class Uploader:
         deadline = self._clock() + timeout_s
         waiting = set(uuids)
         while waiting:
-            waiting &= {entry.uuid for entry in self._spool.sealed_episodes()}
+            with self._state:  # one that has just left `sealed` is counted a moment later
+                carried = set(self._carried)
+            waiting &= carried | {entry.uuid for entry in self._spool.sealed_episodes()}
             if not waiting:
                 break
             now = self._clock()
