@@ -150,13 +150,12 @@ def _plain(value: Any, depth: int) -> Any:
     if depth >= _DEEPEST:
         return _name(value)
     if isinstance(value, Mapping):
-        items = list(value.items())[:_MOST_ITEMS]
-        return {str(key): _REDACTED if _SECRET.search(str(key)) else _plain(item, depth + 1) for key, item in items}
-    fields = getattr(value, "_fields", None)
-    if fields is not None:  # TrainFreq
-        return {key: _plain(getattr(value, key), depth + 1) for key in fields}
+        pairs = list(value.items())[:_MOST_ITEMS]
+        return {str(key): _REDACTED if _SECRET.search(str(key)) else _plain(item, depth + 1) for key, item in pairs}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, depth + 1) for item in value[:_MOST_ITEMS]]
+        items = [_plain(item, depth + 1) for item in value[:_MOST_ITEMS]]
+        names = getattr(value, "_fields", None)  # TrainFreq has names
+        return items if names is None else dict(zip(names, items, strict=False))
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         return _plain(value.item(), depth + 1)
     # SB3's own schedules say what they are; earlier ones are closures around a number.

@@ -287,6 +287,10 @@ class Slabs:
 
     def _change(self, leaf: _Leaf, values: NDArray[Any]) -> None:
         """Another dtype or shape than before; the first time, too."""
+        if values.dtype == leaf.dtype and values.shape == leaf.shape:
+            # Out of a pipe (SubprocVecEnv with one environment) each array brings a dtype object of its own.
+            leaf.dtype = values.dtype
+            return
         if values.shape[:1] != (self._count,) or values.dtype.kind not in _KINDS:
             raise ValueError(f"{leaf.name}: {values.dtype} {values.shape} is no batch of {self._count} environments")
         if len(leaf.array) and self.row:
