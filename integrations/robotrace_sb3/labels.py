@@ -164,7 +164,7 @@ def _plain(value: Any, depth: int) -> Any:
     if type(value).__name__ == "ConstantSchedule":
         return _plain(value.val, depth + 1)
     if getattr(value, "__module__", None) == "stable_baselines3.common.utils":
-        cells = getattr(value, "__closure__", None) or ()
+        cells: Any = getattr(value, "__closure__", None) or ()
         if len(cells) == 1:
             return _plain(cells[0].cell_contents, depth + 1)
     if hasattr(value, "value") and hasattr(value, "name"):  # an enum's member
