@@ -44,6 +44,7 @@ CONTRIB = {
     "TQC": DELAYED,
     "CrossQ": {**DELAYED, "policy_kwargs": {"net_arch": [8]}},
 }
+IN_PROCESSES = ("PPO", "DQN", "MaskablePPO")
 DISCRETE = ("DQN", "QRDQN", "MaskablePPO")
 
 
@@ -62,9 +63,8 @@ def algorithm(name: str) -> Any:
 
 def train(name: str, env: Any, callback: Any, steps: int = 64, **arguments: Any) -> Any:
     policy = {"RecurrentPPO": "MlpLstmPolicy", "ARS": "LinearPolicy"}.get(name, "MlpPolicy")
-    given = copy.deepcopy(
-        {**SMALL, **OWN.get(name, {}), **CONTRIB.get(name, {}), "seed": 9, "device": "cpu", **arguments}
-    )
+    own = {**OWN, **CONTRIB}.get(name, {})
+    given = copy.deepcopy({**SMALL, **own, "seed": 9, "device": "cpu", **arguments})
     if name == "RecurrentPPO":
         given["policy_kwargs"] = {"lstm_hidden_size": 8}
     model = algorithm(name)(policy, env, **given)
@@ -91,11 +91,11 @@ def assert_labelled(episodes: list[RecordedEpisode], truth: dict[int, list[Any]]
         assert logs[0][0]["seed"] == 9 + index
 
 
-@pytest.mark.parametrize("vectorize", [DummyVecEnv, SubprocVecEnv], ids=["dummy", "subproc"])
-@pytest.mark.parametrize("name", [*OWN, *CONTRIB])
+@pytest.mark.parametrize(
+    ("name", "vectorize"),
+    [*((name, DummyVecEnv) for name in (*OWN, *CONTRIB)), *((name, SubprocVecEnv) for name in IN_PROCESSES)],
+)
 def test_every_episode_is_recorded_as_the_environment_has_it(name: str, vectorize: Any, tmp_path: Path) -> None:
-    if vectorize is SubprocVecEnv and name not in ("PPO", "DQN", "MaskablePPO"):
-        pytest.skip("the algorithm makes no difference there")
     actions = "discrete" if name in DISCRETE else "box"
     algorithm(name)
     env = vectorize(makers(tmp_path / "diary", 2, actions=actions, reuses=vectorize is DummyVecEnv))
