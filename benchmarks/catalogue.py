@@ -314,6 +314,31 @@ _PPO = Case(
     ),
 )
 
+
+def _callback(algorithm: str, steps: int, quick: int) -> Case:
+    return Case(
+        name=f"sb3-{algorithm.lower()}",
+        title=f"{algorithm} on 8 CartPoles with RoboTraceCallback, {steps:,} steps, speed against the bare training",
+        module="ppo",
+        figure="steps_per_s.ratio",
+        contestants=(
+            Contestant(BARE, "bare training", "learning"),
+            Contestant("callback", "RoboTraceCallback(), nothing set, environments that render", "learning"),
+            Contestant("callback-sensors", "RoboTraceCallback, sensors of every episode", "learning"),
+        ),
+        size={"steps": steps, "algorithm": algorithm},
+        quick={"steps": quick, "algorithm": algorithm},
+        rounds=7,
+        quick_rounds=1,
+        beside=("total_s.ratio", "cpu_s.ratio"),
+        targets=(
+            Target(f"{algorithm}, 8 envs: callback, speed", "callback", "steps_per_s.ratio", 0.97, "at least"),
+            Target(f"{algorithm}, 8 envs: final weights, callback", "callback", "weights", None, "same"),
+            Target(f"{algorithm}, 8 envs: final weights, every episode", "callback-sensors", "weights", None, "same"),
+        ),
+    )
+
+
 CASES = (
     _steps("CartPole-v1", 8192, 60),
     _steps("HalfCheetah-v5", 4096, 40),
@@ -338,4 +363,6 @@ CASES = (
     _memory("memory-steps", "a million steps in one episode", "steps", 1_000_000, 1),
     _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
     _PPO,
+    _callback("PPO", 163_840, 4096),
+    _callback("DQN", 40_000, 2000),
 )

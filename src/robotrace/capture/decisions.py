@@ -226,6 +226,10 @@ class Series:
             self._episodes[env_index] = index + 1
             return index
 
+    def peek_index(self, env_index: int | None = None) -> int:
+        """The number that :meth:`next_index` gives next."""
+        return self._episodes.get(env_index, 0)
+
     def full(self, options: Options) -> bool:
         """Whether ``max_episodes`` is reached."""
         return options.max_episodes is not None and self._taken >= options.max_episodes
@@ -294,6 +298,16 @@ class Decisions:
             self._labels["name"] = name
         if metadata is not None:
             self._labels["metadata"] = {**self._labels.get("metadata", {}), **metadata}
+
+    def skips_next(self, env_index: int | None = None) -> bool:
+        """Whether :meth:`start` is not going to record the next episode, whatever its reset returns.
+
+        A trigger of the user's is not asked twice: then nobody knows.
+        """
+        options = self.options
+        if options.trigger is not None:
+            return False
+        return self._series.full(options) or self._series.peek_index(env_index) % options.every_n_episodes != 0
 
     def start(self, seed: int | None, *, can_render: bool, env_index: int | None = None) -> Start | None:
         """Number the episode that begins, and decide whether it is recorded.

@@ -112,13 +112,17 @@ class ResetRecord:
         self._look_for_others = True
         self._others: dict[str, tuple[Any, Any]] = {}
 
-    def before(self, env: Any, seed: int | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What a reset that is about to happen starts from; call it before the env is reset, then :meth:`after`."""
+    def count(self, seed: int | None) -> None:
+        """A reset is about to happen of an episode that is not recorded; instead of :meth:`before`, which takes 50 µs."""
         if seed is not None:
             self._seed = seed
             self._resets_since_seed = 0
         else:
             self._resets_since_seed += 1
+
+    def before(self, env: Any, seed: int | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What a reset that is about to happen starts from; call it before the env is reset, then :meth:`after`."""
+        self.count(seed)
         found: dict[str, Any] = {"seed": _plain(self._seed), "resets_since_seed": self._resets_since_seed}
         if options:
             copied = _json_copy(dict(options))

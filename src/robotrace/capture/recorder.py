@@ -169,6 +169,7 @@ class EpisodeRecorder:
         self._decisions = Decisions(options, adapter, series)
         self._process = process
         self._vector = vector
+        self._index: int | None = None if vector is None else vector["index"]
         self._beside = beside
         self._suspended = False
         self._calls: tuple[Callable[[Any], None], Callable[[Any], None]] = (_nothing, _nothing)
@@ -240,7 +241,10 @@ class EpisodeRecorder:
         # Emptied first: what cannot be read now must not be that of the reset before.
         self._seed, self._before_reset = None, {}
         self._seed = None if seed is None else operator.index(seed)
-        self._before_reset = self._resets.before(self._env(), self._seed, options)
+        if self._decisions.skips_next(self._index):
+            self._resets.count(self._seed)
+        else:
+            self._before_reset = self._resets.before(self._env(), self._seed, options)
 
     @_contained
     def after_reset(self, result: tuple[Any, Any]) -> None:
@@ -254,8 +258,7 @@ class EpisodeRecorder:
         if self._suspended:
             return
         observation = result[0]
-        index = None if self._vector is None else self._vector["index"]
-        start = self._decisions.start(self._seed, can_render=self.renderer is not None, env_index=index)
+        start = self._decisions.start(self._seed, can_render=self.renderer is not None, env_index=self._index)
         if start is None:
             return
         process = self._process()
