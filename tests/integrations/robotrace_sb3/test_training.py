@@ -235,7 +235,7 @@ def test_a_learn_without_the_callback_is_not_recorded_any_more(tmp_path: Path) -
     ids=["error", "ctrl-c"],
 )
 @pytest.mark.parametrize("vectorize", [DummyVecEnv, SubprocVecEnv], ids=["dummy", "subproc"])
-def test_t30_an_exception_in_learn_passes_and_finishes_the_open_episodes_as_failed(
+def test_t28_t30_an_exception_in_learn_passes_and_finishes_the_open_episodes_as_failed(
     vectorize: Any, error: BaseException, success: bool | None, tmp_path: Path
 ) -> None:
     env = vectorize(makers(tmp_path / "diary", 2, reuses=vectorize is DummyVecEnv))
