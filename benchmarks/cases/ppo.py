@@ -28,10 +28,6 @@ _ALGORITHMS: dict[str, dict[str, Any]] = {
     "PPO": {"n_steps": 256, "batch_size": 256},
     "DQN": {"learning_starts": 1000},
 }
-_CALLBACKS: dict[str, dict[str, Any]] = {
-    "callback": {},
-    "callback-sensors": {"every_n_episodes": 1, "max_per_minute": None, "video": False},
-}
 
 
 def measure(contestant: str, *, steps: int, envs: int = 8, algorithm: str = "PPO") -> dict[str, Any]:
@@ -55,10 +51,10 @@ def measure(contestant: str, *, steps: int, envs: int = 8, algorithm: str = "PPO
         make = getattr(stable_baselines3, algorithm)
         model = make("MlpPolicy", venv, seed=0, device="cpu", **_ALGORITHMS[algorithm])
         callback = None
-        if contestant in _CALLBACKS:
+        if contestant == "callback":
             from robotrace_sb3 import RoboTraceCallback
 
-            callback = RoboTraceCallback(**_CALLBACKS[contestant])
+            callback = RoboTraceCallback()
         cpu, began = time.process_time() + children_cpu_s(), time.perf_counter()
         model.learn(steps, callback=callback)
         loop = time.perf_counter() - began
@@ -77,8 +73,7 @@ def measure(contestant: str, *, steps: int, envs: int = 8, algorithm: str = "PPO
 
 def _maker(contestant: str, index: int, folder: str) -> Callable[[], gym.Env[Any, Any]]:
     # SB3 wants one render mode for all; whoever can choose renders the first one only.
-    films = contestant.endswith(("-cubic", "-every", "-defaults")) or contestant == "callback"
-    mode = "rgb_array" if films else None
+    mode = "rgb_array" if contestant.endswith(("-cubic", "-every", "-defaults", "callback")) else None
 
     def make() -> gym.Env[Any, Any]:
         from stable_baselines3.common.monitor import Monitor

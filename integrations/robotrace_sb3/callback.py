@@ -34,7 +34,7 @@ class RoboTraceCallback(BaseCallback):
     """Records the episodes of a training, and those of its evaluations.
 
     The training is as without it: same weights, same returns. Every 20th episode of each training environment is
-    recorded (60 a minute at the most), and every episode of ``EvalCallback`` and ``evaluate_policy``. Each has the
+    recorded (30 a minute at the most), and every episode of ``EvalCallback`` and ``evaluate_policy``. Each has the
     policy's version (``PPO@120000``), the seed, the hyperparameters and its phase.
 
     Args:

@@ -322,6 +322,8 @@ class Decisions:
         """
         index = self._series.next_index(env_index)
         options = self.options
+        if options.trigger is None and index % options.every_n_episodes:
+            return None
         if self._series.full(options):
             return None
         begun = EpisodeStart(index, seed)

@@ -113,7 +113,7 @@ class ResetRecord:
         self._others: dict[str, tuple[Any, Any]] = {}
 
     def count(self, seed: int | None) -> None:
-        """A reset is about to happen of an episode that is not recorded; instead of :meth:`before`, which takes 50 µs."""
+        """A reset is about to happen of an episode that is not recorded: instead of :meth:`before`, of 50 µs."""
         if seed is not None:
             self._seed = seed
             self._resets_since_seed = 0

@@ -237,7 +237,8 @@ class EpisodeRecorder:
         """
         if _resetting.recorder is None:
             _resetting.recorder = self
-        self._end(unfinished)
+        if self._current is not None or self.recording:  # not in vain: a training resets 1,000 times a second
+            self._end(unfinished)
         # Emptied first: what cannot be read now must not be that of the reset before.
         self._seed, self._before_reset = None, {}
         self._seed = None if seed is None else operator.index(seed)
