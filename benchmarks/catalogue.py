@@ -327,7 +327,7 @@ def _callback(algorithm: str, steps: int, quick: int) -> Case:
         ),
         size={"steps": steps, "algorithm": algorithm},
         quick={"steps": quick, "algorithm": algorithm},
-        rounds=5,
+        rounds=4,
         quick_rounds=1,
         beside=("total_s.ratio", "cpu_s.ratio"),
         targets=(
@@ -361,6 +361,6 @@ CASES = (
     _memory("memory-steps", "a million steps in one episode", "steps", 1_000_000, 1),
     _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
     _PPO,
-    _callback("PPO", 245_760, 4096),
-    _callback("DQN", 400_000, 2000),
+    _callback("PPO", 122_880, 4096),
+    _callback("DQN", 240_000, 2000),
 )
