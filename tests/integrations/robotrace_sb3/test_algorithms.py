@@ -24,9 +24,12 @@ from stable_baselines3.common.vec_env import (
 import robotrace
 from robotrace_sb3 import RoboTraceCallback
 
+# sb3_contrib asks through the wrappers, of which Gymnasium 0.29 warns.
+pytestmark = pytest.mark.filterwarnings("ignore:.*action_masks")
+
 ON_POLICY = {"n_steps": 16}
 OFF_POLICY = {"learning_starts": 20, "batch_size": 8, "train_freq": 4, "buffer_size": 500}
-DELAYED = {"learning_starts": 20, "batch_size": 8, "buffer_size": 500}
+DELAYED = {"learning_starts": 20, "batch_size": 8, "buffer_size": 500, "train_freq": 1, "gradient_steps": 1}
 SMALL = {"policy_kwargs": {"net_arch": [8]}}
 OWN = {
     "PPO": {**ON_POLICY, "batch_size": 16, "n_epochs": 1},

@@ -195,8 +195,9 @@ def test_t38_a_learn_that_goes_on_goes_on_with_the_open_episodes(vectorize: Any,
 
 def test_t38_a_model_that_is_loaded_goes_on_and_counts_on(tmp_path: Path) -> None:
     model = a2c(DummyVecEnv(makers(tmp_path / "first", 1))).learn(40, callback=everything())
-    model.save(tmp_path / "model.zip")
-    again = A2C.load(tmp_path / "model.zip", env=DummyVecEnv(makers(tmp_path / "second", 1)))
+    saved = io.BytesIO()
+    model.save(saved)
+    again = A2C.load(saved, env=DummyVecEnv(makers(tmp_path / "second", 1)))
     again.learn(40, callback=everything(metadata={"part": 2}), reset_num_timesteps=False)
     later = [one for one in found() if one.metadata.get("part") == 2]
     assert_recorded(later, tmp_path / "second", 1)
@@ -438,8 +439,9 @@ def test_instrument_records_trainings_that_were_given_nothing(tmp_path: Path) ->
     try:
         model = a2c(DummyVecEnv(makers(tmp_path / "one", 1))).learn(24)
         assert_recorded(found(), tmp_path / "one", 1)
-        model.save(tmp_path / "model.zip")
-        loaded = A2C.load(tmp_path / "model.zip")
+        saved = io.BytesIO()
+        model.save(saved)
+        loaded = A2C.load(saved)
         evaluate_policy(loaded, DummyVecEnv(makers(tmp_path / "eval", 1)), n_eval_episodes=2)
         assert len(found("eval")) == 2
         a2c(DummyVecEnv(makers(tmp_path / "own", 1))).learn(24, callback=everything(tags=["own"]))
