@@ -133,9 +133,19 @@ def _is_learning(model: BaseAlgorithm | None) -> bool:
     return model is not None and model in _learning
 
 
-def training_of(model: Any) -> Training | None:
-    """The training of a model; None where nobody records it."""
-    return _trainings.get(model) if isinstance(model, BaseAlgorithm) else None
+def training_of(model: Any, otherwise: Settings | None = None) -> Training | None:
+    """The training of a model; None where nobody records it.
+
+    Args:
+        model: An algorithm; of a policy alone, or of anything else with ``predict``, there is none.
+        otherwise: Of a model that has learned nothing here: the settings it is recorded with from now on.
+    """
+    if not isinstance(model, BaseAlgorithm):
+        return None
+    found = _trainings.get(model)
+    if found is None and otherwise is not None and otherwise.enabled:
+        found = _trainings[model] = Training(model, otherwise)
+    return found
 
 
 def begin_learning(model: BaseAlgorithm, settings: Settings | None) -> None:

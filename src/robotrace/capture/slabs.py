@@ -287,7 +287,8 @@ class Slabs:
 
     def _change(self, leaf: _Leaf, values: NDArray[Any]) -> None:
         """Another dtype or shape than before; the first time, too."""
-        if values.dtype == leaf.dtype and values.shape == leaf.shape:
+        # Asked for None first, which NumPy takes for float64.
+        if leaf.dtype is not None and values.dtype == leaf.dtype and values.shape == leaf.shape:
             # Out of a pipe (SubprocVecEnv with one environment) each array brings a dtype object of its own.
             leaf.dtype = values.dtype
             return

@@ -14,6 +14,7 @@ pytest.importorskip("stable_baselines3")
 
 import gymnasium as gym
 import numpy as np
+from gymnasium_envs import read_barcode
 from recorded import RecordedEpisode, sealed
 from sb3_envs import TrainingEnv, assert_recorded, makers
 from stable_baselines3 import A2C, DQN, PPO
@@ -225,6 +226,30 @@ def test_a_learn_without_the_callback_is_not_recorded_any_more(tmp_path: Path) -
     evaluate_policy(model, DummyVecEnv(makers(tmp_path / "eval", 1)), n_eval_episodes=1)
     assert len(found()) == before
     assert "step" not in vars(env.envs[0])
+
+
+def test_what_is_open_when_the_program_ends_after_its_training_has_not_failed(tmp_path: Path) -> None:
+    from robotrace import session
+
+    model = a2c(DummyVecEnv(makers(tmp_path / "diary", 2))).learn(32, callback=everything())
+    before = len(found())
+    session.reset()  # as at the exit of the process
+    assert model.num_timesteps == 32
+    assert len(sealed()) == before > 2
+    assert not any("interrupted" in str(one.metadata.get("failure_reason")) for one in sealed())
+
+
+def test_the_frames_are_those_of_the_episode_from_its_reset_to_its_end(tmp_path: Path) -> None:
+    env = DummyVecEnv(makers(tmp_path / "diary", 2, render_mode="rgb_array"))
+    a2c(env).learn(40, callback=everything(video_trigger=1))
+    episodes = found()
+    assert_recorded(episodes, tmp_path / "diary", 2)
+    filmed = [one for one in episodes if one.metadata["vector"]["index"] == 0]
+    assert not any("video" in one.metadata for one in episodes if one not in filmed)
+    ended = [log for log in read_diary(tmp_path / "diary", 0) if log[-1].get("terminated") or log[-1].get("truncated")]
+    for one, log in zip(filmed, ended, strict=True):
+        frames, _ = one.frames()
+        assert [read_barcode(frame) for frame in frames] == [entry["shown"] for entry in log]
 
 
 # --- endings ----------------------------------------------------------------------------------------------------------
