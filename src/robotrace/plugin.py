@@ -249,7 +249,7 @@ def observe(env: Any, seen: Callable[[Any], None]) -> Callable[[], None]:
         Ends it.
     """
     observer = _Observer(seen)
-    install(env, observer, vector=True, names=("reset", "step", "step_wait"))
+    install(env, observer, vector=True, names=("reset", "reset_wait", "step", "step_wait"))
     alive = weakref.ref(env)
 
     def stop() -> None:

@@ -178,3 +178,16 @@ def test_t31_below_frame_stack_and_transpose_everything_is_raw(kind: str, tmp_pa
             assert (rows == observations.transpose(0, 3, 1, 2)).all()
         else:
             assert (rows[:, -3:] == observations).all()
+
+
+def test_t32_episodes_of_the_maskable_evaluation_are_recorded(tmp_path: Path) -> None:
+    pytest.importorskip("sb3_contrib")
+    from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
+
+    held_out = DummyVecEnv(makers(tmp_path / "eval", 1, actions="discrete"))
+    evaluating = MaskableEvalCallback(held_out, eval_freq=16, n_eval_episodes=3, verbose=0)
+    env = DummyVecEnv(makers(tmp_path / "diary", 1, actions="discrete"))
+    train("MaskablePPO", env, [everything(phases="eval"), evaluating], steps=32)
+    episodes = found()
+    assert [one.create["policy_version"] for one in episodes] == ["MaskablePPO@16"] * 3 + ["MaskablePPO@32"] * 3
+    assert {one.metadata["phase"] for one in episodes} == {"eval"}
