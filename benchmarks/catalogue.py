@@ -362,5 +362,5 @@ CASES = (
     _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
     _PPO,
     _callback("PPO", 122_880, 4096),
-    _callback("DQN", 240_000, 2000),
+    _callback("DQN", 160_000, 2000),
 )
