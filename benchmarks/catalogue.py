@@ -336,6 +336,29 @@ _UPLOADING = Case(
     ),
 )
 
+
+def _callback(algorithm: str, steps: int, quick: int) -> Case:
+    return Case(
+        name=f"sb3-{algorithm.lower()}",
+        title=f"{algorithm} on 8 CartPoles with RoboTraceCallback, {steps:,} steps, speed against the bare training",
+        module="ppo",
+        figure="steps_per_s.ratio",
+        contestants=(
+            Contestant(BARE, "bare training"),
+            Contestant("callback", "RoboTraceCallback(), nothing set; environments that render"),
+        ),
+        size={"steps": steps, "algorithm": algorithm},
+        quick={"steps": quick, "algorithm": algorithm},
+        rounds=4,
+        quick_rounds=1,
+        beside=("total_s.ratio", "cpu_s.ratio"),
+        targets=(
+            Target(f"{algorithm}, 8 envs: callback, speed", "callback", "steps_per_s.ratio", 0.97, "at least"),
+            Target(f"{algorithm}, 8 envs: final weights, callback", "callback", "weights", None, "same"),
+        ),
+    )
+
+
 CASES = (
     _steps("CartPole-v1", 8192, 60),
     _steps("HalfCheetah-v5", 4096, 40),
@@ -361,4 +384,6 @@ CASES = (
     _memory("memory-episodes", "a million steps in 2,000 episodes", "episodes", 1_000_000, 1),
     _PPO,
     _UPLOADING,
+    _callback("PPO", 122_880, 4096),
+    _callback("DQN", 160_000, 2000),
 )

@@ -47,6 +47,8 @@ def arrived(base_url: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_every_snippet_runs_as_printed_and_its_episodes_arrive(snippet: str, deployment: str, tmp_path: Path) -> None:
+    if "stable_baselines3" in snippet:
+        pytest.importorskip("stable_baselines3")
     (tmp_path / "snippet.py").write_text(snippet)
     result = run(tmp_path / "snippet.py", tmp_path)
     assert result.returncode == 0, result.stderr
@@ -74,6 +76,18 @@ def test_the_example_of_a_replay_runs_and_its_run_is_summed_up(deployment: str, 
     assert sorted(str(episode["policy_version"]) for episode in arrived(deployment)) == (
         ["angle-and-speed-v1"] * 3 + ["angle-v1"] * 3
     )
+
+
+def test_the_example_of_a_training_learns_and_its_episodes_arrive(deployment: str, tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3")
+    result = run(ROOT / "examples" / "sb3_ppo.py", tmp_path)
+    assert result.returncode == 0, result.stderr
+    mean = re.fullmatch(r"PPO@24576: (\d+) ± \d+ over 5 episodes\n", result.stdout)
+    assert mean is not None
+    assert int(mean[1]) > 150
+    versions = [str(episode["policy_version"]) for episode in arrived(deployment)]
+    assert versions.count("PPO@24576") >= 5
+    assert {"PPO@0", "PPO@8000", "PPO@16000", "PPO@24000"} <= set(versions)
 
 
 def test_every_command_is_one_that_ci_or_a_test_runs() -> None:

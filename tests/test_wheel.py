@@ -44,10 +44,15 @@ def test_it_carries_everything_and_nothing_else(wheel: Path) -> None:
         "robotrace/serve/static/player.js",
         "robotrace/serve/migrations/env.py",
         "robotrace_gymnasium/py.typed",
+        "robotrace_sb3/py.typed",
     ):
         assert needed in names, needed
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"robotrace", "robotrace_gymnasium"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "robotrace",
+        "robotrace_gymnasium",
+        "robotrace_sb3",
+    }
 
 
 def test_it_installs_into_an_empty_environment_and_imports(wheel: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""PPO of Stable-Baselines3 on eight CartPoles: the whole training. Seconds, and the weights it ends with."""
+"""Stable-Baselines3 on eight CartPoles: the whole training. Seconds, and the weights it ends with."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(contestant: str, *, steps: int, envs: int = 8) -> dict[str, Any]:
+_ALGORITHMS: dict[str, dict[str, Any]] = {
+    "PPO": {"n_steps": 256, "batch_size": 256},
+    "DQN": {"learning_starts": 1000},
+}
+
+
+def measure(contestant: str, *, steps: int, envs: int = 8, algorithm: str = "PPO") -> dict[str, Any]:
     """Pictures come from the first environment only, except with nothing set, left for later (where they cost nothing
     now) and of SB3's recorder (all in one).
 
-    ``loop_s``: the training; ``total_s``, ``cpu_s``: until every file is ready.
+    ``loop_s``, ``steps_per_s``: the training; ``total_s``, ``cpu_s``: until every file is ready.
     """
+    import stable_baselines3
     import torch
-    from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     torch.set_num_threads(1)
@@ -42,25 +48,32 @@ def measure(contestant: str, *, steps: int, envs: int = 8) -> dict[str, Any]:
             from stable_baselines3.common.vec_env import VecVideoRecorder
 
             venv = VecVideoRecorder(venv, folder, _is_cube, video_length=200)
-        model = PPO("MlpPolicy", venv, n_steps=256, batch_size=256, seed=0, device="cpu")
+        make = getattr(stable_baselines3, algorithm)
+        model = make("MlpPolicy", venv, seed=0, device="cpu", **_ALGORITHMS[algorithm])
+        callback = None
+        if contestant == "callback":
+            from robotrace_sb3 import RoboTraceCallback
+
+            callback = RoboTraceCallback()
         cpu, began = time.process_time() + children_cpu_s(), time.perf_counter()
-        model.learn(steps)
+        model.learn(steps, callback=callback)
         loop = time.perf_counter() - began
         venv.close()
-        if contestant.startswith("ours"):
+        if contestant.startswith(("ours", "callback")):
             import robotrace
 
             robotrace.flush()
         total, cpu = time.perf_counter() - began, time.process_time() + children_cpu_s() - cpu
         weights = b"".join(value.numpy().tobytes() for value in model.policy.state_dict().values())
-        return {"total_s": total, "loop_s": loop, "cpu_s": cpu, "weights": hashlib.sha256(weights).hexdigest()[:16]}
+        digest = hashlib.sha256(weights).hexdigest()[:16]
+        return {"total_s": total, "loop_s": loop, "steps_per_s": steps / loop, "cpu_s": cpu, "weights": digest}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _maker(contestant: str, index: int, folder: str) -> Callable[[], gym.Env[Any, Any]]:
     # SB3 wants one render mode for all; whoever can choose renders the first one only.
-    mode = "rgb_array" if contestant.endswith(("-cubic", "-every", "-defaults")) else None
+    mode = "rgb_array" if contestant.endswith(("-cubic", "-every", "-defaults", "callback")) else None
 
     def make() -> gym.Env[Any, Any]:
         from stable_baselines3.common.monitor import Monitor

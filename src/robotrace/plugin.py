@@ -12,19 +12,26 @@ A plugin checks its options, makes one :class:`EpisodeRecorder` per environment,
 
 An exception of the environment goes to ``recorder.failed(error)`` on its way.
 
+A plugin that meets environments inside a framework does not wrap them: :func:`attach_recorder` puts the recorder before
+their own methods. What the framework knows of the policy goes through :class:`Labels`, asked once an episode that is
+recorded (``recorder.ask(labels)``), and one :class:`Series` is for the limits of all environments of a training.
+
 Recording needs NumPy and PyAV: ``pip install 'robotrace-dev[record]'``.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from robotrace.errors import ConfigurationError
 
 try:
+    from robotrace.capture.attributes import layers
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.clock import read_attribute
+    from robotrace.capture.decisions import Labels, Series
     from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
     from robotrace.capture.recorder import EpisodeRecorder
@@ -33,6 +40,7 @@ try:
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
+    from robotrace.faults import report as report_fault
     from robotrace.session import flush, recording_process
 except ModuleNotFoundError as exc:
     raise ConfigurationError(f"recording needs {exc.name}; run: pip install 'robotrace-dev[record]'") from exc
@@ -46,31 +54,46 @@ __all__ = [
     "EpisodeRecorder",
     "EpisodeStart",
     "Graph",
+    "Labels",
     "LoopEpisode",
     "Options",
     "Renderer",
+    "Series",
     "VectorRecorder",
     "attach",
+    "attach_recorder",
     "cubic",
     "detach",
     "every",
+    "find_recorder",
     "find_renderer",
     "flush",
     "is_enabled",
     "is_vector",
     "new_recorder",
     "new_vector_recorder",
+    "observe",
     "rate",
     "read_arrays",
     "read_rows",
     "record",
+    "report_fault",
     "resolve_options",
 ]
 
 _E = TypeVar("_E")
 
 
-def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer | None = None) -> EpisodeRecorder:
+def new_recorder(
+    env: Any,
+    options: Options,
+    *,
+    adapter: str,
+    renderer: Renderer | None = None,
+    series: Series | None = None,
+    vector: Mapping[str, Any] | None = None,
+    beside: Callable[[], Mapping[str, Any]] | None = None,
+) -> EpisodeRecorder:
     """A recorder for one single environment, writing to this process's spool. Opens and starts nothing yet.
 
     It records nothing where recording is switched off: a recorder may come out of a checkpoint of another machine.
@@ -80,9 +103,15 @@ def new_recorder(env: Any, options: Options, *, adapter: str, renderer: Renderer
         options: Checked by :func:`resolve_options`.
         adapter: The plugin's name, kept in the metadata.
         renderer: Gives the current picture; see :func:`find_renderer`.
+        series: Numbers and limits its episodes with those of other recorders.
+        vector: Where the environment is one of several: its ``index`` among them, and what else ``metadata.vector``
+            says.
+        beside: Asked before each action of a recorded episode for further streams, by name; a row for each action.
     """
     process = recording_process if is_enabled(options) else _no_process
-    return single_recorder(env, options, process, adapter=adapter, renderer=renderer)
+    return single_recorder(
+        env, options, process, adapter=adapter, renderer=renderer, series=series, vector=vector, beside=beside
+    )
 
 
 def is_vector(env: Any) -> bool:
@@ -92,13 +121,24 @@ def is_vector(env: Any) -> bool:
     return read_attribute(env if base is None else base, "num_envs") is not None
 
 
-def new_vector_recorder(env: Any, options: Options, *, adapter: str) -> VectorRecorder:
+def new_vector_recorder(
+    env: Any,
+    options: Options,
+    *,
+    adapter: str,
+    series: Series | None = None,
+    env_id: str | None = None,
+    beside: Callable[[], Mapping[str, Any]] | None = None,
+) -> VectorRecorder:
     """A recorder for all environments of a vector; otherwise as :func:`new_recorder`, with the same calls.
 
     Args:
         env: The vector environment, with its wrappers.
         options: Checked by :func:`resolve_options`.
         adapter: The plugin's name, kept in the metadata.
+        series: Numbers and limits its episodes with those of other recorders.
+        env_id: Of its environments, where they are in other processes and the plugin has asked them.
+        beside: As :func:`new_recorder`'s, a batch of rows each.
 
     Raises:
         ConfigurationError: ``video=True``, and its environments, in this process, were not made to be rendered.
@@ -111,7 +151,7 @@ def new_vector_recorder(env: Any, options: Options, *, adapter: str) -> VectorRe
             f"video=True needs environments made with render_mode='rgb_array'; these have {mode!r}"
         )
     process = recording_process if is_enabled(options) else _no_process
-    return VectorRecorder(env, options, process, adapter=adapter)
+    return VectorRecorder(env, options, process, adapter=adapter, series=series, env_id=env_id, beside=beside)
 
 
 def _no_process() -> None:
@@ -139,24 +179,117 @@ def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
     if not is_enabled(checked):
         return env
     check_attachable(env)
-    # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
-    present = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
-    if isinstance(present, (EpisodeRecorder, VectorRecorder)):
+    present = _recorder_of(env)
+    if present is not None:
         present.set(
             policy_version=options.get("policy_version"), name=options.get("name"), metadata=options.get("metadata")
         )
         return env
+    attach_recorder(env, checked, adapter="attach")
+    return env
+
+
+def attach_recorder(
+    env: Any,
+    options: Options,
+    *,
+    adapter: str,
+    series: Series | None = None,
+    vector: Mapping[str, Any] | None = None,
+    env_id: str | None = None,
+    beside: Callable[[], Mapping[str, Any]] | None = None,
+) -> EpisodeRecorder | VectorRecorder:
+    """A new recorder before an environment's own methods, which :func:`detach` takes away again.
+
+    Ask :func:`find_recorder` first: two recorders before one environment make one record, the outer one's.
+
+    Args:
+        env: An environment or a vector of them; it stays the object it is.
+        options: Checked by :func:`resolve_options`.
+        adapter: As :func:`new_recorder`'s, like ``series``, ``vector`` and ``beside``.
+        series: For its limits.
+        vector: Where it is one of several; from its ``index`` on, ``video_envs`` says whether it has video.
+        env_id: As :func:`new_vector_recorder`'s.
+        beside: For further streams.
+
+    Raises:
+        TypeError: Nothing can be attached to the object.
+        ConfigurationError: An option's value does not fit the environment.
+    """
+    check_attachable(env)
     if is_vector(env):
-        return install(env, new_vector_recorder(env, checked, adapter="attach"), vector=True)
+        many = new_vector_recorder(env, options, adapter=adapter, series=series, env_id=env_id, beside=beside)
+        install(env, many, vector=True)
+        return many
     alive = weakref.ref(env)  # the recorder is the env's: it must not keep it alive
     renderer = find_renderer(env, lambda: call_own(alive(), "render"))
-    if checked.video is True and renderer is None:
+    if options.video is True and renderer is None:
         mode = read_attribute(env, "render_mode")
         raise ConfigurationError(
             f"video=True needs an environment made with render_mode='rgb_array'; this one has {mode!r}"
         )
-    recorder = new_recorder(env, checked, adapter="attach", renderer=renderer)
-    return install(env, recorder, renders=renderer is not None and renderer.collects)
+    collects = renderer is not None and renderer.collects
+    if vector is not None and vector["index"] >= options.video_envs and not collects:
+        renderer = None
+    recorder = new_recorder(
+        env, options, adapter=adapter, renderer=renderer, series=series, vector=vector, beside=beside
+    )
+    install(env, recorder, renders=collects)
+    return recorder
+
+
+def observe(env: Any, seen: Callable[[Any], None]) -> Callable[[], None]:
+    """Be told of every observation that a vector environment returns, of resets and of steps; nothing is recorded.
+
+    Args:
+        env: The vector environment, a wrapper of one for example.
+        seen: Called with each batch of observations, which is not copied. It may not raise.
+
+    Returns:
+        Ends it.
+    """
+    observer = _Observer(seen)
+    install(env, observer, vector=True, names=("reset", "reset_wait", "step", "step_wait"))
+    alive = weakref.ref(env)
+
+    def stop() -> None:
+        if attached_recorder(alive()) is observer:
+            uninstall(alive())
+
+    return stop
+
+
+class _Observer:
+    recording = True
+
+    def __init__(self, seen: Callable[[Any], None]) -> None:
+        self.before_step: Callable[[Any], None] = lambda _: None
+        self.after_step: Callable[[Any], None] = lambda result: seen(result[0])
+        self._seen = seen
+
+    def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
+        """Not of interest."""
+
+    def after_reset(self, result: tuple[Any, Any]) -> None:
+        """The first observations."""
+        self._seen(result[0])
+
+    def failed(self, error: BaseException) -> None:
+        """Not of interest."""
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Not of interest."""
+
+
+def find_recorder(env: Any) -> EpisodeRecorder | VectorRecorder | None:
+    """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it."""
+    return next((found for layer in layers(env) if (found := _recorder_of(layer)) is not None), None)
+
+
+def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
+    # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
+    found = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
+    return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
 
 
 def detach(env: _E) -> _E:

@@ -13,7 +13,6 @@ from robotrace.capture.attributes import layers
 from robotrace.capture.options import Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import EpisodeRecorder
-from robotrace.capture.rendering import Renderer
 
 __all__ = ["AutoresetRecorder", "find_autoreset", "single_recorder"]
 
@@ -42,15 +41,13 @@ def single_recorder(
     env: Any,
     options: Options,
     process: Callable[[], RecordingProcess | None],
-    *,
-    adapter: str,
-    renderer: Renderer | None = None,
+    **others: Any,
 ) -> EpisodeRecorder:
     """The recorder for a single environment, of the kind that it needs; arguments as :class:`EpisodeRecorder`'s."""
     mode = find_autoreset(env)
     if mode is None:
-        return EpisodeRecorder(env, options, process, adapter=adapter, renderer=renderer)
-    return AutoresetRecorder(env, options, process, adapter=adapter, renderer=renderer, mode=mode)
+        return EpisodeRecorder(env, options, process, **others)
+    return AutoresetRecorder(env, options, process, mode=mode, **others)
 
 
 class AutoresetRecorder(EpisodeRecorder):

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from robotrace import faults
 from robotrace.capture.clock import EnvClock
@@ -29,6 +29,7 @@ from robotrace.ingest import EpisodeFinalStatus, create_payload
 
 __all__ = [
     "Decisions",
+    "Labels",
     "Series",
     "Start",
     "Verdict",
@@ -55,6 +56,50 @@ _NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """Somebody ended the program: that says nothing of the policy."""
 
 
+class Labels(Protocol):
+    """What a framework knows of the episodes while they run, asked of it for each one that is recorded.
+
+    What the user said of an episode goes before it.
+    """
+
+    def begin(self) -> Mapping[str, Any]:
+        """Asked right before the episode's first action: between the reset and it the policy may have learned.
+
+        Returns:
+            ``policy_version`` (str), ``seed`` (int, where the reset was given none) and ``metadata`` (a mapping), each
+            of which may be missing.
+        """
+
+    def end(self) -> Mapping[str, Any]:
+        """Asked after its last step: metadata, under other keys than those of :meth:`begin`."""
+
+
+class Told:
+    """What :class:`Labels` say of one episode; asked once, and a failure of theirs costs the labels only."""
+
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
+        self._begun: Mapping[str, Any] | None = None
+
+    def begin(self) -> Mapping[str, Any]:
+        """As the labels', and the same from then on."""
+        if self._begun is None:
+            try:
+                self._begun = self._labels.begin()
+            except Exception as exc:
+                self._begun = {}
+                faults.report("an episode could not be labelled", exc)
+        return self._begun
+
+    def end(self) -> Mapping[str, Any]:
+        """As the labels'."""
+        try:
+            return self._labels.end()
+        except Exception as exc:
+            faults.report("an episode could not be labelled", exc)
+            return {}
+
+
 @dataclass(frozen=True)
 class Start:
     """An episode that is going to be recorded.
@@ -68,6 +113,7 @@ class Start:
         env_index: Which environment of a vector it is of.
         span: Its own span, where ``otel_spans`` asks for one.
         deferred: Whether its video is left for later.
+        told: What the framework says of it.
     """
 
     index: int
@@ -78,6 +124,7 @@ class Start:
     env_index: int | None = None
     span: EpisodeSpan | None = None
     deferred: bool = False
+    told: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -179,8 +226,8 @@ class Series:
             self._episodes[env_index] = index + 1
             return index
 
-    def index_ahead(self, env_index: int | None = None) -> int:
-        """What :meth:`next_index` is going to give."""
+    def peek_index(self, env_index: int | None = None) -> int:
+        """The number that :meth:`next_index` gives next."""
         return self._episodes.get(env_index, 0)
 
     def may_take(self, options: Options) -> bool:
@@ -240,6 +287,8 @@ class Decisions:
         self._adapter = adapter
         self._series = series = series or Series()
         self._labels: dict[str, Any] = {}
+        self.asked: Labels | None = None
+        """Who is asked about the episodes to come."""
         self._trigger: Trigger = series.trigger("trigger", options.trigger) or every(options.every_n_episodes)
         self._deferred = options.video == "deferred"
         self._told_why_not = False
@@ -256,6 +305,16 @@ class Decisions:
         if metadata is not None:
             self._labels["metadata"] = {**self._labels.get("metadata", {}), **metadata}
 
+    def skips_next(self, env_index: int | None = None) -> bool:
+        """Whether :meth:`start` is not going to record the next episode, whatever its reset returns.
+
+        A trigger of the user's is not asked twice: then ``max_episodes`` alone tells.
+        """
+        options, series = self.options, self._series
+        if series.full(options):
+            return True
+        return options.trigger is None and series.peek_index(env_index) % options.every_n_episodes != 0
+
     def start(self, seed: int | None, *, can_render: bool, env_index: int | None = None) -> Start | None:
         """Number the episode that begins, and decide whether it is recorded.
 
@@ -269,6 +328,8 @@ class Decisions:
         """
         index = self._series.next_index(env_index)
         options = self.options
+        if options.trigger is None and index % options.every_n_episodes:
+            return None
         if self._series.full(options):
             return None
         begun = EpisodeStart(index, seed)
@@ -278,18 +339,18 @@ class Decisions:
         span = start_episode_span() if options.otel_spans else None
         trace = current_trace() if span is None or span.trace is None else span.trace
         deferred = video and self._deferred
-        return Start(index, seed, video and not deferred, dict(self._labels), trace, env_index, span, deferred)
+        told = None if self.asked is None else Told(self.asked)
+        return Start(index, seed, video and not deferred, dict(self._labels), trace, env_index, span, deferred, told)
 
     def may_start(self, env_index: int | None = None) -> bool:
         """Whether :meth:`start` could record the next episode, were it called now. Nothing is counted.
 
         A trigger of the caller's own is not asked, since it may count: then only ``max_episodes`` is looked at.
         """
-        options, series = self.options, self._series
-        if options.trigger is not None:
-            return not series.full(options)
-        chosen = self._trigger(EpisodeStart(series.index_ahead(env_index), None))
-        return chosen and (not series.full(options) if options.only != "all" else series.may_take(options))
+        if self.skips_next(env_index):
+            return False
+        options = self.options
+        return options.trigger is not None or options.only != "all" or self._series.may_take(options)
 
     def pass_over(self, env_index: int | None = None) -> None:
         """Number the episode that begins; it is not recorded."""
@@ -316,7 +377,9 @@ class Decisions:
             vector: Of an environment of a vector: ``index``, ``num_envs``, ``autoreset_mode``.
         """
         options = self.options
+        told = {} if start.told is None else start.told.begin()
         seed = start.seed if options.seed is None else options.seed
+        seed = told.get("seed") if seed is None else seed
         of_what = options.robot if facts is None else facts.env_id
         which = "" if start.env_index is None else f" env {start.env_index}"
         name = start.labels.get("name") or options.name or (of_what and f"{of_what}{which} #{start.index}")
@@ -333,6 +396,7 @@ class Decisions:
             "reproduce": reproduce,
             **({"video": self._later(reproduce, name)} if start.deferred else {}),
             **({"tags": list(options.tags)} if options.tags else {}),
+            **told.get("metadata", {}),
             **options.metadata,
             **start.labels.get("metadata", {}),
         }
@@ -342,7 +406,9 @@ class Decisions:
             client_episode_id=uuid,
             name=_fit(name),
             robot=options.robot,
-            policy_version=_fit(start.labels.get("policy_version") or options.policy_version),
+            policy_version=_fit(
+                start.labels.get("policy_version") or options.policy_version or told.get("policy_version")
+            ),
             env_version=_fit(options.env_version or (None if facts is None else facts.env_version)),
             git_sha=options.git_sha or find_git_sha(),
             # A larger one is in metadata.reproduce, which has no column's width.
@@ -387,7 +453,7 @@ class Decisions:
         }
         recording.end(
             verdict.status,
-            {"outcome": outcome, **verdict.metadata},
+            {"outcome": outcome, **({} if start.told is None else start.told.end()), **verdict.metadata},
             fps=fps,
             failure_time_s=recording.duration_s if verdict.status == "failed" else None,
             fault=verdict.fault,

@@ -48,6 +48,7 @@ __all__ = ["EnvFacts", "ResetRecord"]
 
 _EXACT_INT = 2**53
 """Larger integers lose digits in readers that take JSON numbers for doubles; PCG64's state has 128 bits."""
+_UNKNOWN_SPEC = "the environment is in another process, and its spec is not known here"
 _DECIDING = ("gymnasium", "numpy", "mujoco", "Box2D", "pybullet", "ale_py", "dm_control", "robosuite", "jax", "torch")
 """Simulators and arithmetic that an env may use; only what is imported anyway is looked up."""
 
@@ -57,15 +58,16 @@ class EnvFacts:
 
     Args:
         env: The environment as the user made it, wrappers included.
+        env_id: Where the environment is in another process, what it has said of itself.
     """
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: Any, env_id: str | None = None) -> None:
         base = getattr(env, "unwrapped", env)
         spec = read_attribute(env, "spec") or read_attribute(base, "spec")
         kind = type(base)
-        package = kind.__module__.partition(".")[0]
-        self.env_id: str = str(getattr(spec, "id", None) or f"{kind.__module__}.{kind.__qualname__}")
-        self.package_version = package_version(package)
+        package = None if env_id else kind.__module__.partition(".")[0]
+        self.env_id: str = str(env_id or getattr(spec, "id", None) or f"{kind.__module__}.{kind.__qualname__}")
+        self.package_version = None if package is None else package_version(package)
         kwargs = {key: value for key, value in (getattr(spec, "kwargs", None) or {}).items() if key != "render_mode"}
         self.env_version = self.env_id
         if self.package_version:
@@ -81,9 +83,10 @@ class EnvFacts:
             "action_space": _one_line(getattr(env, "action_space", None)),
         }
         described = describe_spec(spec)
-        names = dict.fromkeys((package, *(module.partition(".")[0] for module in described.modules), *_DECIDING))
+        modules = (module.partition(".")[0] for module in described.modules)
+        names = dict.fromkeys((*(() if package is None else (package,)), *modules, *_DECIDING))
         found = {name: package_version(name) for name in names if name in sys.modules}
-        self.why_not = described.reason
+        self.why_not = _UNKNOWN_SPEC if env_id else described.reason
         self.reproduce: dict[str, Any] = {
             "env_spec": described.spec,
             **({"tuples": described.tuples} if described.tuples else {}),
@@ -116,13 +119,17 @@ class ResetRecord:
         self._look_for_others = True
         self._others: dict[str, tuple[Any, Any]] = {}
 
-    def before(self, env: Any, seed: int | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What a reset that is about to happen starts from; call it before the env is reset, then :meth:`after`."""
+    def count(self, seed: int | None) -> None:
+        """A reset is about to happen of an episode that is not recorded: instead of :meth:`before`, of 50 µs."""
         if seed is not None:
             self._seed = seed
             self._resets_since_seed = 0
         else:
             self._resets_since_seed += 1
+
+    def before(self, env: Any, seed: int | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What a reset that is about to happen starts from; call it before the env is reset, then :meth:`after`."""
+        self.count(seed)
         found: dict[str, Any] = {"seed": _plain(self._seed), "resets_since_seed": self._resets_since_seed}
         if options:
             copied = _json_copy(dict(options))

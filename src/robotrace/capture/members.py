@@ -20,11 +20,13 @@ from robotrace.capture.recording import Recording
 from robotrace.capture.rendering import Renderer, find_renderer
 from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
 
-__all__ = ["Member", "members_of", "single_space", "why_not_alone"]
+__all__ = ["Member", "is_sb3", "members_of", "single_space", "why_not_alone"]
 
 _MAX_WRAPPERS = 64
 _OF_THE_VECTOR = ("num_envs", "vectorization_mode", "vector_kwargs")
 """What ``gymnasium.make_vec`` adds to the arguments of the single environment."""
+_APART = ("AsyncVectorEnv", "SyncVectorEnv", "DummyVecEnv", "SubprocVecEnv")
+"""Vectors whose environments are made one by one, and know nothing of each other."""
 _ELSEWHERE = (
     "the environment is in another process, where the state of its random generator before the reset is not seen"
 )
@@ -60,12 +62,14 @@ class Member:
         vector: The vector environment.
         known: The facts of its members so far; shared by all of them.
         seeds_add_up: Whether a seed for the vector is, plus its index, one for this environment.
+        env_id: Of the environment, where that cannot be seen here.
     """
 
     __slots__ = (
         "__weakref__",
         "_clock",
         "_env",
+        "_env_id",
         "_facts",
         "_held",
         "_kept",
@@ -98,7 +102,14 @@ class Member:
     )
 
     def __init__(
-        self, index: int, env: Any, vector: Any, known: list[tuple[_Looks, EnvFacts]], *, seeds_add_up: bool
+        self,
+        index: int,
+        env: Any,
+        vector: Any,
+        known: list[tuple[_Looks, EnvFacts]],
+        *,
+        seeds_add_up: bool,
+        env_id: str | None = None,
     ) -> None:
         self.index = self.slot = index
         self.recording: Recording | None = None
@@ -118,6 +129,7 @@ class Member:
         """It was decided before its reset that the episode which begins there is not recorded."""
         self.seeds_add_up = seeds_add_up
         self._known = known
+        self._env_id = env_id
         self.renderer: Renderer | None = None
         self.no_video: str | None = _PICTURES_OF_ALL
         self.is_seen = False
@@ -232,7 +244,7 @@ class Member:
             looks = _looks(face)
             known = next((facts for seen, facts in self._known if seen.are(looks)), None)
             if known is None:
-                known = EnvFacts(face)
+                known = EnvFacts(face, self._env_id if env is None else None)
                 self._known.append((looks, known))
             self._facts = known
         return self._facts
@@ -335,23 +347,29 @@ def single_space(vector: Any, name: str) -> Any:
         if found is not None:
             return found
     # Stable-Baselines3 calls by the plain name what Gymnasium calls single.
-    return read_attribute(vector, name) if any(kind.__name__ == "VecEnv" for kind in type(vector).__mro__) else None
+    return read_attribute(vector, name) if is_sb3(vector) else None
 
 
-def members_of(vector: Any, films: int) -> list[Member]:
+def is_sb3(vector: Any) -> bool:
+    """Whether it is a vector of Stable-Baselines3's."""
+    return any(kind.__name__ == "VecEnv" for kind in type(vector).__mro__)
+
+
+def members_of(vector: Any, films: int, env_id: str | None = None) -> list[Member]:
     """The environments of a vector; those in this process are seen from now on.
 
     Args:
         vector: With ``num_envs``.
         films: So many of them, the first ones, have pictures.
+        env_id: Of those in other processes, where somebody has asked.
     """
     base = getattr(vector, "unwrapped", vector)
     count = int(read_attribute(vector, "num_envs") or read_attribute(base, "num_envs"))
     found = read_attribute(base, "envs")
     inside = list(found) if isinstance(found, (list, tuple)) and len(found) == count else [None] * count
-    apart = any(kind.__name__ in ("AsyncVectorEnv", "SyncVectorEnv") for kind in type(base).__mro__)
+    apart = any(kind.__name__ in _APART for kind in type(base).__mro__)
     known: list[tuple[_Looks, EnvFacts]] = []
-    members = [Member(index, env, vector, known, seeds_add_up=apart) for index, env in enumerate(inside)]
+    members = [Member(index, env, vector, known, seeds_add_up=apart, env_id=env_id) for index, env in enumerate(inside)]
     for member, env in zip(members, inside, strict=True):
         if env is not None:
             member.enter(films=member.index < films)

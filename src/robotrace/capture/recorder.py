@@ -17,7 +17,18 @@ from typing import Any, Protocol, TypeVar
 
 from robotrace import faults
 from robotrace.capture.clock import EnvClock, find_clock, read_attribute
-from robotrace.capture.decisions import Decisions, Start, Verdict, broken, ended, interrupted, raised, unfinished
+from robotrace.capture.decisions import (
+    Decisions,
+    Labels,
+    Series,
+    Start,
+    Verdict,
+    broken,
+    ended,
+    interrupted,
+    raised,
+    unfinished,
+)
 from robotrace.capture.environment import EnvFacts, ResetRecord
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.process import RecordingProcess
@@ -93,6 +104,23 @@ def _nothing(_: Any) -> None:
     """Between episodes, and in those that are not recorded."""
 
 
+def _also(
+    recording: Recording,
+    beside: Callable[[], Mapping[str, Any]],
+    before_step: Callable[[Any], None],
+    fault: Callable[[Exception], None],
+) -> Callable[[Any], None]:
+    def before(action: Any) -> None:
+        try:
+            recording.beside(beside())
+        except Exception as exc:
+            fault(exc)
+            return
+        before_step(action)
+
+    return before
+
+
 class EpisodeRecorder:
     """Records the episodes of one single environment.
 
@@ -102,6 +130,9 @@ class EpisodeRecorder:
         process: Gives this process's recording half; called with the first episode that is recorded.
         adapter: The plugin's name, for the metadata.
         renderer: Gives the current picture; None when the env has none.
+        series: Shared with the recorders of other envs; None for one of its own.
+        vector: Of an env that is one of several: its ``index``, and what else the metadata say of them.
+        beside: Asked before each action for further streams, by name: they have a row for each action.
 
     Attributes:
         recording: Whether the current episode is being recorded; a plugin may skip the other calls while it is
@@ -126,14 +157,22 @@ class EpisodeRecorder:
         *,
         adapter: str,
         renderer: Renderer | None = None,
+        series: Series | None = None,
+        vector: Mapping[str, Any] | None = None,
+        beside: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.recording = False
         self.silent = False
         self.picture_is_stale = False
         self.before_step = self.after_step = _nothing
         self._options = options
-        self._decisions = Decisions(options, adapter)
+        self._decisions = Decisions(options, adapter, series)
         self._process = process
+        self._vector = vector
+        self._index: int | None = None if vector is None else vector["index"]
+        self._beside = beside
+        self._suspended = False
+        self._calls: tuple[Callable[[Any], None], Callable[[Any], None]] = (_nothing, _nothing)
         self.renderer = renderer
         self._env = weakref.ref(env)
         self._facts: EnvFacts | None = None
@@ -163,6 +202,33 @@ class EpisodeRecorder:
         """
         self._decisions.label(policy_version=policy_version, metadata=metadata, name=name)
 
+    def ask(self, labels: Labels | None) -> None:
+        """Have a framework asked about each of the episodes to come; None: nobody any more."""
+        self._decisions.asked = labels
+
+    def suspend(self) -> None:
+        """Begin no episode until :meth:`resume`: whoever steps the env now is not the one whose episodes these are.
+
+        An open episode goes on after :meth:`resume`, unless somebody steps or resets the env before: then, and when
+        the process ends, it was left in the middle.
+        """
+        if not self._suspended:
+            self._suspended = True
+            self._calls = self.before_step, self.after_step
+            if self._current is not None:
+                self.before_step, self.after_step = self._leave, _nothing
+
+    def resume(self) -> None:
+        """Undo :meth:`suspend`."""
+        if self._suspended:
+            self._suspended = False
+            if self._current is not None:
+                self.before_step, self.after_step = self._calls
+
+    @_contained
+    def _leave(self, _: Any) -> None:
+        self._end(unfinished)
+
     @_contained
     def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
         """A reset is about to happen: an episode still open is unfinished.
@@ -171,11 +237,15 @@ class EpisodeRecorder:
         """
         if _resetting.recorder is None:
             _resetting.recorder = self
-        self._end(unfinished)
+        if self._current is not None or self.recording:  # not in vain: a training resets 1,000 times a second
+            self._end(unfinished)
         # Emptied first: what cannot be read now must not be that of the reset before.
         self._seed, self._before_reset = None, {}
         self._seed = None if seed is None else operator.index(seed)
-        self._before_reset = self._resets.before(self._env(), self._seed, options)
+        if self._decisions.skips_next(self._index):
+            self._resets.count(self._seed)
+        else:
+            self._before_reset = self._resets.before(self._env(), self._seed, options)
 
     @_contained
     def after_reset(self, result: tuple[Any, Any]) -> None:
@@ -186,8 +256,10 @@ class EpisodeRecorder:
         _resetting.recorder = None
         if self.renderer is not None:
             self.renderer.forget()
+        if self._suspended:
+            return
         observation = result[0]
-        start = self._decisions.start(self._seed, can_render=self.renderer is not None)
+        start = self._decisions.start(self._seed, can_render=self.renderer is not None, env_index=self._index)
         if start is None:
             return
         process = self._process()
@@ -201,11 +273,11 @@ class EpisodeRecorder:
         facts, clock, before_reset = self._facts, self._clock, self._before_reset
         if before_reset:
             self._resets.after(env, before_reset)
-        create = self._decisions.create
+        create, vector = self._decisions.create, self._vector
         recording = Recording(
             process,
             clock,
-            lambda uuid: create(start, uuid, facts=facts, clock=clock, before_reset=before_reset),
+            lambda uuid: create(start, uuid, facts=facts, clock=clock, before_reset=before_reset, vector=vector),
             options=self._options,
             keep_dropped=self._options.keep_partial == "always" and self._options.only == "all",
             observation_space=read_attribute(env, "observation_space"),
@@ -216,8 +288,29 @@ class EpisodeRecorder:
         picture = self._picture if start.video else None
         self.before_step, self.after_step = recording.step_calls(picture, self._ended, self._give_up)
         self.recording = True
-        if picture is not None:
+        if self._beside is not None:
+            self.before_step = _also(recording, self._beside, self.before_step, self._give_up)
+        if start.told is not None:
+            # The first picture makes the episode's intent, which has the labels in it.
+            self._wait_for_first_action(start, picture)
+        elif picture is not None:
             picture()
+
+    def _wait_for_first_action(self, start: Start, picture: Callable[[], None] | None) -> None:
+        before_step = self.before_step
+
+        def first(action: Any) -> None:
+            self.before_step = before_step
+            try:
+                if start.told is not None:
+                    start.told.begin()
+                if picture is not None:
+                    picture()
+                before_step(action)
+            except Exception as exc:
+                self._give_up(exc)
+
+        self.before_step = first
 
     @_contained
     def failed(self, error: BaseException) -> None:
@@ -238,7 +331,7 @@ class EpisodeRecorder:
     @_contained
     def interrupt(self, error: BaseException | None) -> None:
         """The process ends in the middle of the episode."""
-        self._end(lambda: interrupted(error))
+        self._end(unfinished if self._suspended else lambda: interrupted(error))
 
     def abandon(self) -> None:
         """In a forked child: the open episode is the parent's."""

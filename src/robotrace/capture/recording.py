@@ -212,6 +212,19 @@ class Recording:
         self._incomplete.update(incomplete)
         self._segments.update(segments)
 
+    def beside(self, values: Mapping[str, Any]) -> None:
+        """Further streams that have a row for each action, by name; copied now.
+
+        Args:
+            values: The same names before each action.
+        """
+        for name, value in values.items():
+            stream = self._named.get((name, "sensors"))
+            if stream is None:
+                stream = self._named[name, "sensors"] = Stream(name, "sensors", "before")
+                self._streams = (*self._streams, stream)
+            stream.append(value)
+
     def act(self, action: Any) -> None:
         """The action about to be taken; copied now, since the env may change it."""
         self._drain()

@@ -183,6 +183,7 @@ class Slabs:
         self._observations = self._leaves("observation", "sensors", "all", observation, observation_space)
         self._action_space = action_space
         self._actions: list[_Leaf] | None = None
+        self._beside: dict[str, list[_Leaf]] = {}
         self._outcomes = [_Leaf(name, (), "sensors", "after") for name in ("reward", "terminated", "truncated")]
         self._stamps: list[int] = []
         self._rows = _MIN_ROWS
@@ -201,6 +202,14 @@ class Slabs:
             self._actions = self._leaves("action", "actions", "before", first, self._action_space)
         for leaf in self._actions:
             self._store(leaf, actions)
+
+    def beside(self, batches: Mapping[str, Any]) -> None:
+        """Further streams with a row for each action, by name; copied now, before :meth:`act`."""
+        for name, batch in batches.items():
+            if name not in self._beside:
+                self._beside[name] = self._leaves(name, "sensors", "before", _first_row(batch), None)
+            for leaf in self._beside[name]:
+                self._store(leaf, batch)
 
     def observe(self, observations: Any, stamp: int) -> None:
         """The observations of this row, of a step or of a reset; a second time in the same row they change nothing."""
@@ -283,6 +292,11 @@ class Slabs:
 
     def _change(self, leaf: _Leaf, values: NDArray[Any]) -> None:
         """Another dtype or shape than before; the first time, too."""
+        # Asked for None first, which NumPy takes for float64.
+        if leaf.dtype is not None and values.dtype == leaf.dtype and values.shape == leaf.shape:
+            # Out of a pipe (SubprocVecEnv with one environment) each array brings a dtype object of its own.
+            leaf.dtype = values.dtype
+            return
         if values.shape[:1] != (self._count,) or values.dtype.kind not in _KINDS:
             raise ValueError(f"{leaf.name}: {values.dtype} {values.shape} is no batch of {self._count} environments")
         if len(leaf.array) and self.row:
@@ -295,7 +309,12 @@ class Slabs:
         leaf.array = np.empty((self._rows, *values.shape), values.dtype)
 
     def _all(self) -> list[_Leaf]:
-        return [*self._observations, *(self._actions or ()), *self._outcomes]
+        return [*self._observations, *self._stepped()]
+
+    def _stepped(self) -> list[_Leaf]:
+        """Those with a row for each step."""
+        beside = [leaf for leaves in self._beside.values() for leaf in leaves]
+        return [*(self._actions or ()), *beside, *self._outcomes]
 
     def _used(self) -> list[_Leaf]:
         return [leaf for leaf in self._all() if len(leaf.array)]
@@ -345,7 +364,7 @@ class Slabs:
         for leaf in self._observations:
             nbytes += self._cut(piece, leaf, piece.observed, observed, piece.count, rows)
         done = piece.recording.steps
-        for leaf in (*(self._actions or ()), *self._outcomes):
+        for leaf in self._stepped():
             if steps:
                 nbytes += self._cut(piece, leaf, piece.stepped, stepped, done, rows)
         stamps = self._stamps[piece.observed : observed]
@@ -423,6 +442,12 @@ def on_host_row(batch: Any, space: Any) -> Any:
         return {key: on_host_row(value, space.spaces[key]) for key, value in batch.items()}
     if isinstance(batch, tuple) and type(space).__name__ == "Tuple":
         return tuple(map(on_host_row, batch, space.spaces))
+    return on_host(batch, slice(0, 1))[0]
+
+
+def _first_row(batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return {key: _first_row(value) for key, value in batch.items()}
     return on_host(batch, slice(0, 1))[0]
 
 

@@ -19,6 +19,8 @@ __all__ = ["SpecText", "describe_spec", "sources"]
 
 _ONLOOKERS = ("HumanRendering", "RecordVideo", "RenderCollection", "RoboTraceRecorder")
 """Wrappers that leave observations, rewards and flags as they are. ``RecordVideo`` takes callables, too."""
+_ONLOOKER_POINTS = ("stable_baselines3.common.monitor:Monitor",)
+"""Others of that kind, of names that anybody's wrapper may have. SB3's keeps no record of its arguments."""
 _RENDERED = ("AddRenderObservation", "PixelObservationWrapper")
 """Wrappers whose observation is the picture: they need the render mode."""
 _MAIN = "__main__"
@@ -62,7 +64,11 @@ def describe_spec(spec: Any) -> SpecText:
 
 
 def _describe(spec: Any) -> SpecText:
-    wrappers = [wrapper for wrapper in spec.additional_wrappers or () if wrapper.name not in _ONLOOKERS]
+    wrappers = [
+        wrapper
+        for wrapper in spec.additional_wrappers or ()
+        if wrapper.name not in _ONLOOKERS and wrapper.entry_point not in _ONLOOKER_POINTS
+    ]
     shows = any(wrapper.name in _RENDERED for wrapper in wrappers)
     fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec) if field.init}
     fields.pop("additional_wrappers", None)

@@ -33,8 +33,20 @@ from robotrace.capture.batches import (
     row_of,
     same_rows,
 )
-from robotrace.capture.decisions import Decisions, Verdict, broken, ended, interrupted, raised, unfinished
-from robotrace.capture.members import Member, members_of, single_space, why_not_alone
+from robotrace.capture.clock import read_attribute
+from robotrace.capture.decisions import (
+    Decisions,
+    Labels,
+    Series,
+    Start,
+    Verdict,
+    broken,
+    ended,
+    interrupted,
+    raised,
+    unfinished,
+)
+from robotrace.capture.members import Member, is_sb3, members_of, single_space, why_not_alone
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.process import RecordingProcess
 from robotrace.capture.recorder import is_inner, register, resetting
@@ -66,6 +78,9 @@ class VectorRecorder:
         options: The plugin's options.
         process: Gives this process's recording half; called with the first episode that is recorded.
         adapter: The plugin's name, for the metadata.
+        series: Shared with other recorders; None for one of its own.
+        env_id: Of its environments, where they are in other processes and somebody has asked them.
+        beside: Asked before each action for further streams, by name: a batch with a row for each environment.
 
     Attributes:
         recording: Whether :attr:`before_step` and :attr:`after_step` have to be called: from the first reset on, since
@@ -85,13 +100,22 @@ class VectorRecorder:
         process: Callable[[], RecordingProcess | None],
         *,
         adapter: str,
+        series: Series | None = None,
+        env_id: str | None = None,
+        beside: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.recording = False
         self.renderer = None
         self.before_step = self.after_step = _nothing
         self._env = weakref.ref(env)
         self._options = options
-        self._decisions = Decisions(options, adapter)
+        self._decisions = Decisions(options, adapter, series)
+        self._env_id = env_id
+        self._beside = beside
+        self._suspended = False
+        self._calls: tuple[Callable[[Any], None], Callable[[Any], None]] = (_nothing, _nothing)
+        self._untold: list[Start] = []
+        """Of the episodes that begin with the next action."""
         self._process = process
         self._pid = os.getpid()
         self._ending = threading.RLock()
@@ -128,6 +152,31 @@ class VectorRecorder:
         """Change the labels of the episodes to come, as :meth:`EpisodeRecorder.set`."""
         self._decisions.label(policy_version=policy_version, metadata=metadata, name=name)
 
+    def ask(self, labels: Labels | None) -> None:
+        """Have a framework asked about each of the episodes to come, as :meth:`EpisodeRecorder.ask`."""
+        self._decisions.asked = labels
+
+    def suspend(self) -> None:
+        """Begin no episode until :meth:`resume`, as :meth:`EpisodeRecorder.suspend`."""
+        if not self._suspended:
+            self._suspended = True
+            self._calls = self.before_step, self.after_step
+            if self.recording:
+                self.before_step, self.after_step = self._leave, _nothing
+
+    def resume(self) -> None:
+        """Undo :meth:`suspend`."""
+        if self._suspended:
+            self._suspended = False
+            if self.recording:
+                self.before_step, self.after_step = self._calls
+
+    def _leave(self, _: Any) -> None:
+        self._end_all(unfinished)
+        if self._slabs is not None:
+            self._slabs.clear()
+        self._pass_through()
+
     def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
         """A reset is about to happen, of all environments or of those its options name."""
         try:
@@ -141,7 +190,7 @@ class VectorRecorder:
                 if self._mask is None or self._mask[member.index]:
                     self._end(member, unfinished, before=True)
                     if not member.is_seen:
-                        member.expect_reset(_seed_of(seed, member), options)
+                        member.expect_reset(*self._given(member, seed, options))
                         self._ask_before(member, "reset")
         except Exception as exc:
             self._give_up(exc)
@@ -153,13 +202,16 @@ class VectorRecorder:
         resetting(None)
         if self._faults >= _MAX_FAULTS:  # an episode that begins now would look like one without steps
             return
+        if self._workers is not None:
+            self._workers.recall()
+        if self._suspended:
+            self._leave(None)
+            return
         try:
             stamp = time.perf_counter_ns()
             observations = result[0]
             if not self._ready:
                 self._get_ready(observations)
-            if self._workers is not None:
-                self._workers.recall()
             changes = self._segmentation.reset(self._mask)
             self._resets_next = [i for i in self._resets_next if i not in changes.begun]
             slabs = self._slabs
@@ -197,7 +249,7 @@ class VectorRecorder:
 
     def interrupt(self, error: BaseException | None) -> None:
         """The process ends in the middle of the episodes."""
-        self._end_all(lambda: interrupted(error))
+        self._end_all(unfinished if self._suspended else lambda: interrupted(error))
 
     def abandon(self) -> None:
         """In a forked child: the open episodes are the parent's."""
@@ -224,6 +276,10 @@ class VectorRecorder:
         if not self._live:
             return
         try:
+            if self._untold:
+                self._tell()
+            if self._beside is not None:
+                self._note(self._beside())
             if self._slabs is not None:
                 self._slabs.act(actions)
             else:
@@ -232,6 +288,21 @@ class VectorRecorder:
                     member.before_step(row_of(space, actions, member.index, self._count))
         except Exception as exc:
             self._give_up(exc)
+
+    def _tell(self) -> None:
+        untold, self._untold = self._untold, []
+        for start in untold:
+            if start.told is not None:
+                start.told.begin()
+
+    def _note(self, batches: Mapping[str, Any]) -> None:
+        if self._slabs is not None:
+            self._slabs.beside(batches)
+            return
+        for member in list(self._live.values()):
+            if member.recording is not None:
+                rows = {name: row_of(None, batch, member.index, self._count) for name, batch in batches.items()}
+                member.recording.beside(rows)
 
     def _after_step(self, result: Any) -> None:
         try:
@@ -360,6 +431,8 @@ class VectorRecorder:
             observation_space=self._spaces[0],
             action_space=self._spaces[1],
         )
+        if start.told is not None:
+            self._untold.append(start)
         row = row_of(self._spaces[0], observations, member.index, self._count)
         member.first, member.last = _copied(row), None
         member.start, member.recording = start, recording
@@ -556,7 +629,7 @@ class VectorRecorder:
         if self._members:
             return
         env = self._env()
-        self._members = members_of(env, self._options.video_envs if self._options.films else 0)
+        self._members = members_of(env, self._options.video_envs if self._options.films else 0, self._env_id)
         self._count = len(self._members)
         self._no_flags = bytes(self._count)
         self._nested = any(member.is_recorded for member in self._members)
@@ -564,6 +637,18 @@ class VectorRecorder:
         self._why_not_alone = why_not_alone(env)
         if self._options.video is True and self._members and self._members[0].no_video is not None:
             _log.warning("no video: %s", self._members[0].no_video)
+
+    def _given(
+        self, member: Member, seed: Any, options: Mapping[str, Any] | None
+    ) -> tuple[int | None, Mapping[str, Any] | None]:
+        """What the reset of a member is given. Stable-Baselines3 has it told before, and keeps it until the reset."""
+        base = read_attribute(self._env(), "unwrapped")
+        seeds, each = read_attribute(base, "_seeds"), read_attribute(base, "_options")
+        if seed is None and isinstance(seeds, list) and len(seeds) == self._count and is_sb3(base):
+            given = each[member.index] if isinstance(each, list) and len(each) == self._count else None
+            own = seeds[member.index]
+            return None if own is None else int(own), given or None
+        return _seed_of(seed, member), options
 
     def _get_ready(self, observations: Any) -> None:
         """With the first observations: the mode, which environments are recorded, and how."""

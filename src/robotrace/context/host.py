@@ -15,7 +15,7 @@ from robotrace._version import __version__
 
 __all__ = ["host_facts", "run_id", "versions"]
 
-_PACKAGES = ("numpy", "gymnasium", "av", "torch", "mujoco")
+_PACKAGES = ("numpy", "gymnasium", "av", "torch", "mujoco", "stable_baselines3", "sb3_contrib")
 """What decides whether a rollout can be repeated; only what is imported anyway is looked up."""
 
 
