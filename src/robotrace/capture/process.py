@@ -455,7 +455,7 @@ class RecordingProcess:
         if self._encoder is not None:
             self._encoder.abandon()
         for file in (self._file, *self._old_files):
-            file.close()
+            file.abandon()
         # Closing a duplicate of the descriptor leaves the parent's lock as it is; unlocking would not.
         self._unlock()
 
