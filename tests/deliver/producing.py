@@ -16,7 +16,7 @@ from pathlib import Path
 from robotrace.config import Target
 from robotrace.deliver.blocks import END, BlockFile, encode_json
 from robotrace.deliver.sealing import complete_episode, seal_episode
-from robotrace.deliver.spool import open_spool
+from robotrace.deliver.spool import VERDICT_FILE, open_spool
 from robotrace.deliver.uploader import Uploader
 from robotrace.testing.episodes import end_content, write_episode
 
@@ -50,6 +50,7 @@ def record(root: Path, log: Path, prefix: str, episodes: int, *, pause_s: float 
         folder = owned.path / parts.uuid
         folder.mkdir()
         (folder / "video.mp4").write_bytes(label.encode() * 100)
+        (folder / VERDICT_FILE).write_text('{"verdict": "reproduced"}')
         if together:
             group.append(complete_episode(folder, parts))
         else:

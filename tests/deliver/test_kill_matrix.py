@@ -80,6 +80,10 @@ def assert_each_is_there_once(spool: Spool, server: FaultServer, log: Path, pref
     for stored in server.episodes.values():
         if stored.finalize is not None:
             assert {claim["kind"]: claim["sha256"] for claim in stored.finalize["artifacts"]} == stored.sha256
+            told = [] if stored.create["name"].endswith("-open") else [{"verdict": "reproduced"}]
+            assert stored.verdicts[:1] == told
+            # Killed between the deployment's answer and the note of it, it is told again.
+            assert stored.verdicts[1:] in ([], told)
 
 
 def killed_in(root: Path, log: Path, server: FaultServer, name: str, hit: int, count: int, **more: str) -> None:

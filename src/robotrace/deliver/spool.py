@@ -50,6 +50,7 @@ __all__ = [
     "LANE_NORMAL",
     "MANIFEST_SCHEMA",
     "MAX_GROUP",
+    "VERDICT_FILE",
     "Counts",
     "RecordingFolder",
     "SealedEpisode",
@@ -70,6 +71,9 @@ MAX_GROUP = 256
 _SINGLE = 8
 """So many episodes are synced file by file: with more, one sync of the file system is the cheaper one, even if it takes
 other people's files along."""
+VERDICT_FILE = "reproduction.json"
+"""Beside the manifest of an episode that was run again before it was delivered: what came of it."""
+
 _MANIFEST = "manifest.json"
 _UPLOAD_STATE = "upload.json"
 _BALLAST_BYTES = 4 * 1024 * 1024
@@ -109,6 +113,10 @@ class SealedEpisode:
     def manifest(self) -> dict[str, Any] | None:
         """What to create, upload and finalize; None when the folder is damaged or gone."""
         return read_json(self.folder / _MANIFEST)
+
+    def verdict(self) -> dict[str, Any] | None:
+        """What running it again came to; None where nobody did."""
+        return read_json(self.folder / VERDICT_FILE)
 
     def upload_state(self) -> dict[str, Any]:
         """The uploader's own notes: server id, what is done, attempts, last error."""
