@@ -418,8 +418,10 @@ class RecordingProcess:
         done = threading.Event()
 
         def seal_and_say() -> None:
-            self._seal_group()
-            done.set()
+            try:
+                self._seal_group()
+            finally:
+                done.set()
 
         if self._thread is None:
             self._jobs.put(seal_and_say)
@@ -502,7 +504,7 @@ class RecordingProcess:
         results: Sequence[SealedEpisode | Exception]
         try:
             results = self.spool.seal([whole for _, whole in group])
-        except OSError as exc:  # the spool is gone
+        except Exception as exc:  # the spool is gone
             results = [exc] * len(group)
         for (episode, _), result in zip(group, results, strict=True):
             self._run_guarded(functools.partial(episode.sealed, result))

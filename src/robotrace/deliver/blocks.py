@@ -190,11 +190,12 @@ class BlockFile:
             return
         try:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.dup2(null, self._descriptor, inheritable=False)
+            finally:
+                os.close(null)
         except OSError:  # no /dev in a jail, or no descriptor left
-            self.close()
-            return
-        os.dup2(null, self._descriptor, inheritable=False)
-        os.close(null)
+            os.close(self._descriptor)
         self._descriptor = -1
 
 

@@ -81,7 +81,7 @@ class StoredEpisode:
 
 
 class FaultServer:
-    """Takes episodes as a deployment does: create, signed uploads, finalize; all of it in memory.
+    """Takes episodes as a deployment does: create, signed uploads, finalize, verdicts; all of it in memory.
 
     An ``Idempotency-Key`` that comes again gets the same episode and freshly signed URLs; a signature that is wrong or
     has expired is refused as S3 refuses it; what finalize claims is checked.
