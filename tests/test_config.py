@@ -312,6 +312,18 @@ def test_a_mode_that_is_none_is_an_error(monkeypatch):
         config.mode()
 
 
+@pytest.mark.parametrize(("value", "durability"), [("", "power"), ("Power ", "power"), ("process", "process")])
+def test_the_durability_is_read_leniently(monkeypatch, value, durability):
+    monkeypatch.setenv("ROBOTRACE_DURABILITY", value)
+    assert config.durability() == durability
+
+
+def test_a_durability_that_is_none_is_an_error(monkeypatch):
+    monkeypatch.setenv("ROBOTRACE_DURABILITY", "fsync")
+    with pytest.raises(ConfigurationError, match="ROBOTRACE_DURABILITY is 'fsync'; it takes power or process"):
+        config.durability()
+
+
 @pytest.mark.parametrize(
     ("value", "enabled"), [("0", False), ("False", False), ("off", False), ("1", True), ("", True)]
 )

@@ -186,6 +186,32 @@ def test_a_forked_child_records_its_own_and_leaves_the_parents_alone() -> None:
     assert open_spool().recording_folders() == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="what descriptors lead to can be seen on Linux")
+def test_a_forked_child_holds_nothing_of_the_parents_recording_but_the_number() -> None:
+    body = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+def held():
+    there = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return {path: os.readlink(path) for path in there if os.path.lexists(path)}
+env = make(video=False)
+rollout(env)
+import robotrace
+assert robotrace.flush(60)
+blocks = [fd for fd, path in held().items() if path.endswith(".rtb")]
+assert blocks, held()
+child = os.fork()
+if child == 0:
+    now = held()
+    assert [now[fd] for fd in blocks] == ["/dev/null"] * len(blocks), now
+    assert not any(os.environ["ROBOTRACE_SPOOL_DIR"] in path for path in now.values()), now
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    result = run(body)
+    assert (result.returncode, len(sealed())) == (0, 1), result.stderr
+
+
 def test_a_spool_that_cannot_be_written_leaves_the_script_running(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     result = run("rollout(make()); print('done')", ROBOTRACE_SPOOL_DIR=str(tmp_path / "file"))

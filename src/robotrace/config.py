@@ -20,6 +20,7 @@ from robotrace.errors import ConfigurationError
 __all__ = [
     "ENV_API_KEY",
     "ENV_BASE_URL",
+    "ENV_DURABILITY",
     "ENV_ENABLED",
     "ENV_ENV_VERSION",
     "ENV_EXIT_TIMEOUT",
@@ -37,6 +38,7 @@ __all__ = [
     "ENV_SPOOL_LIMIT",
     "ENV_UPLOAD_LIMIT",
     "DeliveryLimits",
+    "Durability",
     "Mode",
     "Source",
     "Target",
@@ -45,6 +47,7 @@ __all__ = [
     "checked_url",
     "credentials_path",
     "delivery_limits",
+    "durability",
     "find_target",
     "home_dir",
     "is_quiet",
@@ -75,14 +78,18 @@ ENV_SPOOL_LIMIT = "ROBOTRACE_SPOOL_LIMIT_GB"
 ENV_KEEP_FREE = "ROBOTRACE_KEEP_FREE_GB"
 ENV_UPLOAD_LIMIT = "ROBOTRACE_UPLOAD_LIMIT_MB_S"
 ENV_EXIT_TIMEOUT = "ROBOTRACE_EXIT_TIMEOUT_S"
+ENV_DURABILITY = "ROBOTRACE_DURABILITY"
 ENV_RAISE = "ROBOTRACE_RAISE_INTERNAL_ERRORS"
 """Set to 1 by our own test suite: faults that production swallows are raised."""
 
 Mode = Literal["online", "offline", "disabled"]
+Durability = Literal["power", "process"]
+"""What a sealed episode survives: the loss of power, or only the end of the process that made it."""
 Source = Literal["argument", "environment", "file"]
 """Where a key or a URL was found."""
 
 _MODES: tuple[Mode, ...] = ("online", "offline", "disabled")
+_DURABILITIES: tuple[Durability, ...] = ("power", "process")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
@@ -150,6 +157,21 @@ def mode() -> Mode:
         if value == known:
             return known
     raise ConfigurationError(f"{ENV_MODE} is {value!r}; it takes online, offline or disabled")
+
+
+def durability() -> Durability:
+    """``$ROBOTRACE_DURABILITY``: ``power`` (default; what is sealed survives a power loss) or ``process`` (no fsync).
+
+    Raises:
+        ConfigurationError: The variable has another value.
+    """
+    value = os.environ.get(ENV_DURABILITY, "").strip().lower()
+    if not value:
+        return "power"
+    for known in _DURABILITIES:
+        if value == known:
+            return known
+    raise ConfigurationError(f"{ENV_DURABILITY} is {value!r}; it takes power or process")
 
 
 @dataclass(frozen=True)

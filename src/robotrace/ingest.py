@@ -27,6 +27,7 @@ __all__ = [
     "create_payload",
     "finalize_episode",
     "finalize_payload",
+    "push_verdict",
     "sign_uploads",
 ]
 
@@ -209,6 +210,16 @@ def sign_uploads(transport: Transport, episode_id: str) -> dict[str, str]:
     """
     answer = transport.call("POST", f"/api/ingest/episode/{episode_id}/upload-urls")
     return {item["kind"]: item["url"] for item in _upload_urls("upload-urls", answer)}
+
+
+def push_verdict(transport: Transport, episode_id: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """``POST /api/ingest/episode/{id}/reproduction``: what running it again came to. An addition of ours to the wire.
+
+    Raises:
+        APIError: A refusal; 404 where a deployment has no such route.
+        TransportError: No answer.
+    """
+    return transport.call("POST", f"/api/ingest/episode/{episode_id}/reproduction", verdict)
 
 
 def _upload_urls(call: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

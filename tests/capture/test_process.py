@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,14 @@ import pytest
 np = pytest.importorskip("numpy")
 pytest.importorskip("av")
 
+from polling import eventually  # noqa: E402
+
 from robotrace.capture import process as process_module  # noqa: E402
 from robotrace.capture.clock import EnvClock  # noqa: E402
 from robotrace.capture.process import RecordingProcess  # noqa: E402
 from robotrace.capture.recording import Recording  # noqa: E402
 from robotrace.deliver.salvage import salvage_dead_recordings  # noqa: E402
-from robotrace.deliver.spool import SealedEpisode, Spool, open_spool  # noqa: E402
+from robotrace.deliver.spool import SealedEpisode, Spool, WholeEpisode, open_spool  # noqa: E402
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_an_episode_that_cannot_be_sealed_is_left_for_the_salvage(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(process_module, "seal_episode", full)
+        patch.setattr(process_module, "complete_episode", full)
         record(process)
         assert not process.close(30.0)
     assert "No space left" in caplog.text
@@ -195,11 +197,86 @@ def test_episodes_that_could_not_be_sealed_do_not_slow_the_loop_for_ever(
         raise OSError(28, "No space left on device")
 
     monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
-    monkeypatch.setattr(process_module, "seal_episode", full)
+    monkeypatch.setattr(process_module, "complete_episode", full)
     for _ in range(3):
         record(process, steps=2)
     assert process.drain(60.0)
     assert process.unsealed == 0
+
+
+@pytest.fixture
+def groups(spool: Spool, process: RecordingProcess, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many episodes were sealed together, each time."""
+    noted: list[int] = []
+    real = Spool.seal
+
+    def seal(spool: Spool, group: Sequence[WholeEpisode]) -> list[SealedEpisode | Exception]:
+        noted.append(len(group))
+        return real(spool, group)
+
+    monkeypatch.setattr(Spool, "seal", seal)
+    return noted
+
+
+def record_while_the_writer_hangs(process: RecordingProcess, count: int) -> None:
+    gate = threading.Event()
+    process.enqueue(lambda: gate.wait(60.0) and None)
+    for _ in range(count):
+        record(process, steps=2)
+    gate.set()
+
+
+@pytest.mark.parametrize(("waiting", "expected"), [(8, [1] * 8), (9, [9]), (300, [256, 44])])
+def test_where_more_than_eight_wait_they_are_sealed_together(
+    process: RecordingProcess,
+    sealed: list[SealedEpisode],
+    groups: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    waiting: int,
+    expected: list[int],
+) -> None:
+    monkeypatch.setattr(process_module, "_GROUP_S", 1000.0)
+    record_while_the_writer_hangs(process, waiting)
+    assert process.drain(60.0)
+    assert groups == expected
+    assert (len(sealed), process.unsealed) == (waiting, 0)
+
+
+def test_no_episode_waits_long_for_others(
+    process: RecordingProcess, sealed: list[SealedEpisode], groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_GROUP_S", 0.0)
+    record_while_the_writer_hangs(process, 20)
+    assert process.drain(60.0)
+    assert groups == [1] * 20
+
+
+def test_a_group_does_not_wait_for_an_episode_that_never_comes(
+    process: RecordingProcess, sealed: list[SealedEpisode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A Ctrl-C between an episode's end and its way into the queue leaves one counted that nobody will seal.
+    monkeypatch.setattr(process_module, "_GROUP_S", 0.05)
+    process.ended()
+    record_while_the_writer_hangs(process, 20)
+    eventually(lambda: len(sealed) == 20)
+
+
+def test_of_a_group_that_could_not_be_sealed_nothing_is_lost(
+    process: RecordingProcess, sealed: list[SealedEpisode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(spool: Spool, group: Sequence[WholeEpisode]) -> list[SealedEpisode | Exception]:
+        return [OSError(errno.ENOSPC, "No space left on device") for _ in group]
+
+    monkeypatch.delenv("ROBOTRACE_RAISE_INTERNAL_ERRORS")
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "seal", full)
+        record_while_the_writer_hangs(process, 20)
+        assert process.drain(60.0)
+    assert (sealed, process.unsealed) == ([], 0)
+    process.seal_again()
+    assert process.drain(60.0)
+    assert (len(sealed), process.unsealed) == (20, 0)
+    assert len({entry.uuid for entry in sealed}) == 20
 
 
 def test_a_discarded_episode_leaves_nothing(process: RecordingProcess, sealed: list[SealedEpisode]) -> None:

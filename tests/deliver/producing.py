@@ -15,8 +15,8 @@ from pathlib import Path
 
 from robotrace.config import Target
 from robotrace.deliver.blocks import END, BlockFile, encode_json
-from robotrace.deliver.sealing import seal_episode
-from robotrace.deliver.spool import open_spool
+from robotrace.deliver.sealing import complete_episode, seal_episode
+from robotrace.deliver.spool import VERDICT_FILE, open_spool
 from robotrace.deliver.uploader import Uploader
 from robotrace.testing.episodes import end_content, write_episode
 
@@ -29,13 +29,17 @@ REFUSED = "refused"
 """In the name of an episode that the server refuses for good."""
 
 
-def record(root: Path, log: Path, prefix: str, episodes: int, *, pause_s: float = 0.0) -> None:
-    """Record and seal ``episodes`` (0: without end) in a folder of this process, and leave one more open."""
+def record(root: Path, log: Path, prefix: str, episodes: int, *, pause_s: float = 0.0, together: bool = False) -> None:
+    """Record and seal ``episodes`` (0: without end) in a folder of this process, and leave one more open.
+
+    ``together``: all of them in one group.
+    """
     spool = open_spool(root)
     owned = spool.new_recording_folder()
     file = BlockFile(owned.path / "blocks-0001.rtb")
     note = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     number = 0
+    group = []
     while not episodes or number < episodes:
         label = f"{prefix}-{number}"
         parts = write_episode(file, ended=False, label=label)
@@ -46,8 +50,13 @@ def record(root: Path, log: Path, prefix: str, episodes: int, *, pause_s: float 
         folder = owned.path / parts.uuid
         folder.mkdir()
         (folder / "video.mp4").write_bytes(label.encode() * 100)
-        seal_episode(spool, folder, parts)
+        (folder / VERDICT_FILE).write_text('{"verdict": "reproduced"}')
+        if together:
+            group.append(complete_episode(folder, parts))
+        else:
+            seal_episode(spool, folder, parts)
         number += 1
+    spool.seal([whole for whole in group if whole is not None])
     write_episode(file, ended=False, label=f"{prefix}-open")
     file.close()
     os.close(owned.lock)
@@ -85,6 +94,10 @@ if __name__ == "__main__":
         running.start()
         running._thread.join()  # type: ignore[union-attr]  # until it is killed
     else:
-        record(Path(root), Path(log), prefix, int(count), pause_s=0.0 if int(count) else ENDLESS_PAUSE_S)
+        endless = int(count) == 0
+        together = "PRODUCE_TOGETHER" in os.environ
+        record(
+            Path(root), Path(log), prefix, int(count), pause_s=ENDLESS_PAUSE_S if endless else 0.0, together=together
+        )
         if url:
             upload(Path(root), url)

@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,50 @@ def test_a_record_that_found_no_room_gives_back_what_it_took(file: BlockFile, mo
     assert file.size == file.path.stat().st_size == size
     file.append(STEPS, name, 2, steps_block(5, 2, 2))
     assert len(list(read_records(file.path))) == 4
+
+
+def in_a_forked_child(check: Callable[[], bool]) -> bool:
+    """Whether ``check`` holds in a child, which is left at once."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of Python 3.12, where other tests left threads
+def test_what_a_forked_child_still_writes_lands_in_no_file_at_all(file: BlockFile, tmp_path: Path) -> None:
+    # Mechanism: a signal handler that forks in the middle of a write; the child goes on with it, by its number.
+    name = write_three(file)
+    number, size = file._descriptor, file.path.stat().st_size
+    users = tmp_path / "users.txt"
+
+    def check() -> bool:
+        file.abandon()
+        theirs = [os.open(users, os.O_RDWR | os.O_CREAT, 0o600) for _ in range(5)]
+        os.pwrite(number, b"stray", 0)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            file.append(STEPS, name, 2, steps_block(5, 2, 2))
+        return number not in theirs and users.read_bytes() == b"" and not os.get_inheritable(number)
+
+    assert in_a_forked_child(check)
+    assert file.path.stat().st_size == size
+    file.append(STEPS, name, 2, steps_block(5, 2, 2))
+    assert len(list(read_records(file.path))) == 4
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_without_a_null_device_the_childs_copy_is_closed(file: BlockFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = file._descriptor
+    monkeypatch.setattr(os, "devnull", "/nowhere/null")
+
+    def check() -> bool:
+        file.abandon()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+        return True
+
+    assert in_a_forked_child(check)
+    os.fstat(number)

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from robotrace.config import Target
 from robotrace.deliver.delivery import deliver
-from robotrace.deliver.files import read_json
+from robotrace.deliver.files import read_json, write_json
 from robotrace.deliver.retry import Action
-from robotrace.deliver.spool import Spool
+from robotrace.deliver.spool import VERDICT_FILE, SealedEpisode, Spool
 from robotrace.testing import Fault, FaultServer
 from robotrace.testing.episodes import seal_one
 from robotrace.transport import Transport
@@ -132,3 +133,107 @@ def test_an_unknown_manifest_is_set_aside(spool: Spool, transport: Transport) ->
     (entry.folder / "manifest.json").write_text('{"schema": 99}')
     assert deliver(spool, entry, transport).action is Action.FAIL
     assert "99" in (spool.failed / entry.uuid / "reason.txt").read_text()
+
+
+# --- what running it again came to
+
+VERDICT = {"verdict": "diverged", "reason": "observation.pose", "steps": 41}
+
+
+@pytest.fixture
+def checked(spool: Spool) -> SealedEpisode:
+    """An episode that was run again while it waited."""
+    entry = seal_one(spool)
+    write_json(entry.folder / VERDICT_FILE, VERDICT)
+    return entry
+
+
+def receipt_of(spool: Spool, entry: SealedEpisode) -> dict[str, Any]:
+    receipt = read_json(spool.done / f"{entry.uuid}.json")
+    assert receipt is not None
+    return receipt
+
+
+def test_a_verdict_goes_with_its_episode(
+    spool: Spool, server: FaultServer, transport: Transport, checked: SealedEpisode
+) -> None:
+    assert deliver(spool, checked, transport).action is None
+    assert server.episodes[checked.uuid].verdicts == [VERDICT]
+    assert [path.rpartition("/")[2] for _, path in server.requests[-2:]] == ["finalize", "reproduction"]
+    assert receipt_of(spool, checked)["verdict"] == "stored"
+
+
+def test_without_a_verdict_nothing_is_said_of_one(spool: Spool, server: FaultServer, transport: Transport) -> None:
+    entry = seal_one(spool)
+    assert deliver(spool, entry, transport).action is None
+    assert not any(path.endswith("reproduction") for _, path in server.requests)
+    assert "verdict" not in receipt_of(spool, entry)
+
+
+def refuse_verdicts(server: FaultServer, fault: Fault, times: int = 1000) -> None:
+    left = iter(range(times))
+
+    def plan(method: str, path: str) -> Fault | None:
+        return fault if path.endswith("reproduction") and next(left, None) is not None else None
+
+    server.fault = plan
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 422])
+def test_a_deployment_that_takes_no_verdict_takes_the_episode(
+    spool: Spool, server: FaultServer, transport: Transport, checked: SealedEpisode, status: int
+) -> None:
+    refuse_verdicts(server, Fault(status, {"error": "there are none here"}))
+    assert deliver(spool, checked, transport).action is None
+    assert server.episodes[checked.uuid].finalizes == 1
+    assert "there are none here" in receipt_of(spool, checked)["verdict"]
+    assert spool.counts().sealed == 0
+
+
+@pytest.mark.parametrize("fault", [Fault(503, {}), Fault(429, {}), Fault(kind="cut"), Fault(kind="lost")])
+def test_a_verdict_that_fails_for_a_moment_is_sent_again_and_nothing_else_is(
+    spool: Spool, server: FaultServer, transport: Transport, checked: SealedEpisode, fault: Fault
+) -> None:
+    refuse_verdicts(server, fault, times=1)
+    first = deliver(spool, checked, transport)
+    assert (first.action, first.step) == (Action.RETRY, "verdict")
+    server.requests.clear()
+    assert deliver(spool, checked, transport).action is None
+    assert [path.rpartition("/")[2] for _, path in server.requests] == ["finalize", "reproduction"]
+    (stored,) = server.episodes.values()
+    assert stored.creates == 1
+    assert stored.verdicts == [VERDICT] * (2 if fault.kind == "lost" else 1)
+    assert receipt_of(spool, checked)["verdict"] == "stored"
+
+
+def test_an_episode_does_not_wait_for_its_verdict_for_ever(
+    spool: Spool, server: FaultServer, transport: Transport, checked: SealedEpisode
+) -> None:
+    refuse_verdicts(server, Fault(500, {"error": "broken"}))
+    assert [deliver(spool, checked, transport).action for _ in range(3)] == [Action.RETRY, Action.RETRY, None]
+    assert "broken" in receipt_of(spool, checked)["verdict"]
+    (stored,) = server.episodes.values()
+    assert (stored.creates, stored.verdicts) == (1, [])
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", None), ("[1]", None), ('{"verdict": NaN}', "not JSON compliant")])
+def test_a_file_that_is_no_verdict_holds_nothing_up(
+    spool: Spool, server: FaultServer, transport: Transport, text: str, said: str | None
+) -> None:
+    entry = seal_one(spool)
+    (entry.folder / VERDICT_FILE).write_text(text)
+    assert deliver(spool, entry, transport).action is None
+    assert server.episodes[entry.uuid].verdicts == []
+    assert (said or "") in receipt_of(spool, entry).get("verdict", "")
+
+
+def test_a_verdict_stays_with_an_episode_that_is_refused_and_goes_with_it_later(
+    spool: Spool, server: FaultServer, transport: Transport, checked: SealedEpisode
+) -> None:
+    server.fault = lambda method, path: Fault(400, {"error": "no"})
+    assert deliver(spool, checked, transport).action is Action.FAIL
+    server.fault = lambda method, path: None
+    again = spool.retry(spool.failed / checked.uuid)
+    assert again is not None
+    assert deliver(spool, again, transport).action is None
+    assert server.episodes[checked.uuid].verdicts == [VERDICT]

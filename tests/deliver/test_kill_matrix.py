@@ -80,16 +80,16 @@ def assert_each_is_there_once(spool: Spool, server: FaultServer, log: Path, pref
     for stored in server.episodes.values():
         if stored.finalize is not None:
             assert {claim["kind"]: claim["sha256"] for claim in stored.finalize["artifacts"]} == stored.sha256
+            told = [] if stored.create["name"].endswith("-open") else [{"verdict": "reproduced"}]
+            assert stored.verdicts[:1] == told
+            # Killed between the deployment's answer and the note of it, it is told again.
+            assert stored.verdicts[1:] in ([], told)
 
 
-@pytest.mark.usefixtures("killed_before")
-@pytest.mark.parametrize(("name", "hit"), [(name, hit) for name in FAILPOINTS for hit in (1, 2) if happens(name, hit)])
-def test_killed_at_any_step_nothing_is_lost_and_nothing_is_doubled(
-    tmp_path: Path, server: FaultServer, name: str, hit: int
-) -> None:
-    root, log = tmp_path / "spool", tmp_path / "log"
+def killed_in(root: Path, log: Path, server: FaultServer, name: str, hit: int, count: int, **more: str) -> None:
+    """A process that records and uploads dies there, and what it left is brought home."""
     refuse_one(server)
-    process = start(root, log, server.url, "run", 3, ROBOTRACE_FAILPOINTS=f"{name}=kill@{hit}")
+    process = start(root, log, server.url, "run", count, ROBOTRACE_FAILPOINTS=f"{name}=kill@{hit}", **more)
     _, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, f"{name} was not reached a {hit}. time: {err}"
     spool = open_spool(root)
@@ -97,6 +97,31 @@ def test_killed_at_any_step_nothing_is_lost_and_nothing_is_doubled(
     spool.tidy()
     assert_each_is_there_once(spool, server, log, ("before", "run"))
     assert list(spool.trash.iterdir()) == []
+
+
+@pytest.mark.usefixtures("killed_before")
+@pytest.mark.parametrize(("name", "hit"), [(name, hit) for name in FAILPOINTS for hit in (1, 2) if happens(name, hit)])
+def test_killed_at_any_step_nothing_is_lost_and_nothing_is_doubled(
+    tmp_path: Path, server: FaultServer, name: str, hit: int
+) -> None:
+    killed_in(tmp_path / "spool", tmp_path / "log", server, name, hit, 3)
+
+
+SEALING = [name for name in FAILPOINTS if name.startswith(("seal.", "state."))]
+
+
+@pytest.mark.usefixtures("killed_before")
+@pytest.mark.parametrize("name", SEALING)
+def test_killed_in_the_middle_of_a_group_that_is_sealed_together(
+    tmp_path: Path, server: FaultServer, name: str
+) -> None:
+    killed_in(tmp_path / "spool", tmp_path / "log", server, name, 5, 10, PRODUCE_TOGETHER="1")
+
+
+@pytest.mark.usefixtures("killed_before")
+@pytest.mark.parametrize("name", [*SEALING, "done.before_receipt", "done.after_receipt"])
+def test_killed_where_nothing_is_synced(tmp_path: Path, server: FaultServer, name: str) -> None:
+    killed_in(tmp_path / "spool", tmp_path / "log", server, name, 1, 3, ROBOTRACE_DURABILITY="process")
 
 
 @pytest.mark.usefixtures("killed_before")

@@ -280,3 +280,28 @@ def test_where_nothing_will_be_tried_in_time_nobody_waits(
     began = clock.now
     assert not uploader.wait_until_delivered([entry.uuid], 1e9, give_up=True)
     assert clock.now == began
+
+
+def test_who_waits_for_an_episode_finds_it_counted(
+    spool: Spool, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Mechanism: its folder goes first, and the counters of flush()'s caller said one less.
+    entry, gate = seal_one(spool), threading.Event()
+    uploader = Uploader(spool, lambda: Target(server.url, "rt_key"))
+    settle = uploader._settle
+
+    def settle_late(*arguments: object) -> None:
+        gate.wait(30.0)
+        settle(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(uploader, "_settle", settle_late)
+    uploader.start()
+    try:
+        eventually(lambda: not spool.sealed_episodes())
+        assert not uploader.wait_until_delivered({entry.uuid}, 0.05)
+        gate.set()
+        assert uploader.wait_until_delivered({entry.uuid}, 30.0)
+        assert uploader.counts.uploaded == 1
+    finally:
+        gate.set()
+        uploader.stop(30.0)

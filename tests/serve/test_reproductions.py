@@ -9,8 +9,15 @@ import httpx
 import pytest
 from rerun_episodes import reproduce, verdict
 
+from robotrace.config import Target
+from robotrace.deliver.delivery import deliver
+from robotrace.deliver.files import read_json
+from robotrace.deliver.spool import open_spool
+from robotrace.reroll.episodes import delivered_id, find_local, store_verdict
 from robotrace.reroll.jobs import Verdict
 from robotrace.serve.models import Episode
+from robotrace.testing.episodes import seal_one
+from robotrace.transport import Transport
 
 DIVERGED = verdict(
     "diverged",
@@ -85,6 +92,21 @@ def test_a_verdict_comes_back_as_it_went_in(api, web):
     assert found == Verdict.from_dict({**sent, "checked_at": "2026-01-02T01:04:05Z"})
     assert found.divergence.stream == "observation.pose"
     assert web.get(f"/portal/episodes/{episode}.json").json()["reproduction"] == stored
+
+
+def test_a_verdict_on_an_episode_that_waits_is_delivered_with_it(api, deployment, tmp_path):
+    spool = open_spool(tmp_path / "spool")
+    entry = seal_one(spool)
+    found = find_local(entry.uuid, spool)
+    assert store_verdict(found, Verdict.from_dict(DIVERGED), None) is None
+    transport = Transport(Target(deployment.base_url, deployment.internal_key))
+    assert deliver(spool, entry, transport).action is None
+    transport.close()
+    episode = delivered_id(entry.uuid, spool)
+    stored = api.episode(episode)
+    assert stored["status"] == "ready"
+    assert Verdict.from_dict(stored["reproduction"]).divergence == Verdict.from_dict(DIVERGED).divergence
+    assert read_json(spool.done / f"{entry.uuid}.json")["verdict"] == "stored"
 
 
 def test_the_latest_verdict_replaces_the_one_before(api):

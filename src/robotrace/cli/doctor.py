@@ -15,7 +15,7 @@ import click
 from robotrace.cli.options import deployment_options, json_option
 from robotrace.cli.output import clean, episode_count, print_json, size
 from robotrace.cli.status import ask_deployment
-from robotrace.config import delivery_limits, mode, recording_enabled
+from robotrace.config import delivery_limits, durability, mode, recording_enabled
 from robotrace.deliver.files import try_lock
 from robotrace.deliver.overview import look_into
 from robotrace.deliver.quota import why_no_room
@@ -90,6 +90,7 @@ def _recording() -> Iterator[_Check]:
     try:
         name, on = mode(), recording_enabled()
         delivery_limits()
+        durability()
     except ConfigurationError as exc:
         yield "settings", "wrong", str(exc)
     else:

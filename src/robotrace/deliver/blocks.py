@@ -180,6 +180,24 @@ class BlockFile:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's file, and never of the number of its descriptor.
+
+        The child may have been forked in the middle of an :meth:`append` (by a signal handler, say), which goes on
+        once the handler returns. Were the number free, it could be that of a file of the user's by then.
+        """
+        if self._descriptor < 0:
+            return
+        try:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.dup2(null, self._descriptor, inheritable=False)
+            finally:
+                os.close(null)
+        except OSError:  # no /dev in a jail, or no descriptor left
+            os.close(self._descriptor)
+        self._descriptor = -1
+
 
 def read_records(path: Path) -> Iterator[Record]:
     """Every whole record of a block file; torn ones and holes are skipped."""

@@ -1,4 +1,4 @@
-"""One attempt to bring one sealed episode to the deployment: create, PUT, finalize, receipt.
+"""One attempt to bring one sealed episode to the deployment: create, PUT, finalize, its verdict, receipt.
 
 Every step can be repeated: create carries the episode's uuid as ``Idempotency-Key``, a PUT replaces itself, finalize
 answers the same again. What is done is noted in ``upload.json``, so that an attempt goes on where the last one ended.
@@ -17,12 +17,14 @@ from robotrace.deliver.failpoints import reach
 from robotrace.deliver.retry import Action, Step, decide, described, is_about_the_signature
 from robotrace.deliver.spool import MANIFEST_SCHEMA, SealedEpisode, Spool
 from robotrace.errors import RobotraceError
-from robotrace.ingest import create_episode, finalize_episode, sign_uploads
+from robotrace.ingest import create_episode, finalize_episode, push_verdict, sign_uploads
 from robotrace.transport import Progress, Transport, host_of
 
 __all__ = ["Attempt", "deliver"]
 
 _MAX_RECREATES = 5
+_MAX_VERDICT_TRIES = 3
+"""The episode is there by then: it does not wait for a deployment that has trouble with verdicts only."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class _Delivery:
             episode = self._state["episode_id"]
             answer = _step("finalize", lambda: finalize_episode(self._transport, episode, _finalize(self._manifest)))
             reach("upload.after_finalize")
+            verdict = self._send_verdict(episode)
         except _StepError as failure:
             return self._after(failure)
         receipt = {
@@ -113,6 +116,7 @@ class _Delivery:
             "status": answer.get("status"),
             "delivered_unix_s": int(time.time()),
             "bytes": sum(artifact["size"] for artifact in self._manifest["artifacts"]),
+            **({} if verdict is None else {"verdict": verdict}),
         }
         self._spool.finish(self._entry, receipt)
         return Attempt(None, bytes_sent=self._sent, store=self._store)
@@ -167,6 +171,30 @@ class _Delivery:
             return sign_uploads(self._transport, self._state["episode_id"])
         except (RobotraceError, OSError):  # a deployment that cannot: create says it again, in the next attempt
             raise failure from None
+
+    def _send_verdict(self, episode: str) -> str | None:
+        """After finalize, what running the episode again came to; no refusal of it is one of the episode.
+
+        Returns:
+            ``stored``, or why it is not; None where there is none.
+        """
+        report = self._entry.verdict()
+        if report is None or "verdict" in self._state:
+            return self._state.get("verdict")
+        tries = self._state["verdict_tries"] = self._state.get("verdict_tries", 0) + 1
+        reach("upload.before_verdict")
+        try:
+            _step("verdict", lambda: push_verdict(self._transport, episode, report))
+            self._state["verdict"] = "stored"
+        except _StepError as failure:
+            if decide("verdict", failure.error) is Action.RETRY and tries < _MAX_VERDICT_TRIES:
+                raise
+            self._state["verdict"] = described(failure.error)
+        except ValueError as exc:  # a file that is none of ours: NaN, which JSON has no name for
+            self._state["verdict"] = str(exc)
+        reach("upload.after_verdict")
+        self._note()
+        return str(self._state["verdict"])
 
     def _note(self) -> None:
         self._spool.write_upload_state(self._entry, self._state)

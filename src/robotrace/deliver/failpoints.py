@@ -38,6 +38,8 @@ FAILPOINTS = (
     "upload.after_put",
     "upload.before_finalize",
     "upload.after_finalize",
+    "upload.before_verdict",
+    "upload.after_verdict",
     "state.before_replace",
     "done.before_receipt",
     "done.after_receipt",

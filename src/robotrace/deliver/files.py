@@ -23,6 +23,7 @@ __all__ = [
     "make_private_dir",
     "read_json",
     "sha256_of",
+    "sync_file_system",
     "try_lock",
     "write_json",
 ]
@@ -83,6 +84,32 @@ def fsync_dir(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> bool:
+    """Make everything that was written to a folder's file system survive a power loss, in one go.
+
+    Returns:
+        False where the system has no such call (``syncfs``, of Linux).
+
+    Raises:
+        OSError: Something could not be written.
+    """
+    try:
+        import ctypes  # not in every build of Python
+    except ImportError:
+        return False
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:

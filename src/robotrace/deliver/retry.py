@@ -11,7 +11,7 @@ from robotrace.errors import APIError, TransportError
 
 __all__ = ["Action", "Step", "backoff_s", "decide", "described", "is_about_the_signature", "is_the_hosts"]
 
-Step = Literal["create", "put", "finalize"]
+Step = Literal["create", "put", "finalize", "verdict"]
 
 _MAX_BACKOFF_S = 300.0
 _MAX_RETRY_AFTER_S = 3600.0

@@ -9,8 +9,8 @@ from pathlib import Path
 from robotrace.deliver.blocks import read_records
 from robotrace.deliver.failpoints import reach
 from robotrace.deliver.files import try_lock
-from robotrace.deliver.sealing import EpisodeParts, seal_episode
-from robotrace.deliver.spool import SealedEpisode, Spool
+from robotrace.deliver.sealing import EpisodeParts, complete_episode
+from robotrace.deliver.spool import MAX_GROUP, SealedEpisode, Spool, WholeEpisode
 
 __all__ = ["salvage_dead_recordings"]
 
@@ -47,15 +47,33 @@ def _salvage(spool: Spool, folder: Path) -> list[SealedEpisode]:
     for path in sorted(folder.glob("blocks-*.rtb")):
         for record in read_records(path):
             episodes.setdefault(record.uuid, EpisodeParts(record.uuid)).feed(record)
-    sealed = []
+    sealed: list[SealedEpisode] = []
+    group: list[WholeEpisode] = []
     # A block file holds thousands of short episodes that were sealed long ago: asked once, not once each.
     known = spool.known_uuids()
     for uuid, parts in episodes.items():
         if uuid in known:
             continue
         reach("salvage.before_seal")
-        entry = seal_episode(spool, folder / uuid, parts, salvaged=True)
-        if entry is not None:
-            reach("salvage.after_seal")
-            sealed.append(entry)
+        try:
+            whole = complete_episode(folder / uuid, parts, salvaged=True)
+        except Exception:
+            _seal(spool, group)  # on a full disk: once these have been uploaded there is room for the others
+            raise
+        if whole is not None:
+            group.append(whole)
+        if len(group) == MAX_GROUP:
+            sealed += _seal(spool, group)
+            group = []
+    return sealed + _seal(spool, group)
+
+
+def _seal(spool: Spool, group: list[WholeEpisode]) -> list[SealedEpisode]:
+    results = spool.seal(group)
+    sealed = [result for result in results if isinstance(result, SealedEpisode)]
+    if sealed:
+        reach("salvage.after_seal")
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
     return sealed

@@ -24,12 +24,12 @@ from robotrace.deliver.columns import (
     structures,
 )
 from robotrace.deliver.failpoints import reach
-from robotrace.deliver.files import fsync_file, read_json, sha256_of
+from robotrace.deliver.files import read_json, sha256_of
 from robotrace.deliver.npz import LONGEST_COMMENT, write_npz
-from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool
+from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool, WholeEpisode
 from robotrace.ingest import CONTENT_TYPES
 
-__all__ = ["VIDEO_FILE", "EpisodeParts", "seal_episode"]
+__all__ = ["VIDEO_FILE", "EpisodeParts", "complete_episode", "seal_episode"]
 
 VIDEO_FILE = "video.mp4"
 
@@ -75,17 +75,36 @@ class EpisodeParts:
 
 
 def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: bool = False) -> SealedEpisode | None:
-    """Write the arrays, hash every artifact, and freeze the folder.
+    """:func:`complete_episode`, and freeze the folder at once.
+
+    Returns:
+        The sealed episode; None when there is nothing to seal.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    whole = complete_episode(folder, parts, salvaged=salvaged)
+    if whole is None:
+        return None
+    (result,) = spool.seal([whole])
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def complete_episode(folder: Path, parts: EpisodeParts, *, salvaged: bool = False) -> WholeEpisode | None:
+    """Write the arrays and hash every artifact; what is left is :meth:`Spool.seal`.
 
     Args:
-        spool: Where it goes.
         folder: The episode's folder in ``recording``; made when it is not there. May hold ``video.mp4``.
         parts: Its records.
         salvaged: Its process died; without an END record it is sealed as failed, marked ``metadata.salvaged``.
 
     Returns:
-        The sealed episode, or None when there is nothing to seal: no START record, not even one observation, or
-        nobody who wants it.
+        None when there is nothing to seal: no START record, not even one observation, or nobody who wants it.
+
+    Raises:
+        OSError: It could not be written.
     """
     start = parts.start
     columns = parts.columns()
@@ -113,7 +132,6 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
     artifacts = []
     for kind, path in files.items():
         path.chmod(0o600)
-        fsync_file(path)
         artifacts.append(
             {
                 "kind": kind,
@@ -138,7 +156,7 @@ def seal_episode(spool: Spool, folder: Path, parts: EpisodeParts, *, salvaged: b
         "artifacts": artifacts,
     }
     lane = LANE_FAILED if finalize["status"] == "failed" else LANE_NORMAL
-    return spool.seal(folder, manifest, lane=lane, unix_ms=int(start["unix_ms"]))
+    return WholeEpisode(folder, manifest, lane, int(start["unix_ms"]))
 
 
 def _cut(folder: Path, parts: EpisodeParts, columns: Columns, last_ns: int) -> Cut:

@@ -19,24 +19,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robotrace.config import spool_root
+from robotrace.config import durability, spool_root
 from robotrace.deliver.failpoints import reach
 from robotrace.deliver.files import (
     fsync_dir,
+    fsync_file,
     is_disk_full,
     is_same_file,
     make_private_dir,
     read_json,
+    sync_file_system,
     try_lock,
     write_json,
 )
@@ -46,17 +49,30 @@ __all__ = [
     "LANE_FAILED",
     "LANE_NORMAL",
     "MANIFEST_SCHEMA",
+    "MAX_GROUP",
+    "VERDICT_FILE",
     "Counts",
     "RecordingFolder",
     "SealedEpisode",
     "Spool",
+    "WholeEpisode",
     "find_spool",
     "open_spool",
 ]
 
+_log = logging.getLogger("robotrace")
+
 MANIFEST_SCHEMA = 1
 LANE_FAILED = 0
 LANE_NORMAL = 5
+MAX_GROUP = 256
+"""Episodes that are sealed together at the most; what a sync costs one of them is next to nothing then."""
+
+_SINGLE = 8
+"""So many episodes are synced file by file: with more, one sync of the file system is the cheaper one, even if it takes
+other people's files along."""
+VERDICT_FILE = "reproduction.json"
+"""Beside the manifest of an episode that was run again before it was delivered: what came of it."""
 
 _MANIFEST = "manifest.json"
 _UPLOAD_STATE = "upload.json"
@@ -98,6 +114,10 @@ class SealedEpisode:
         """What to create, upload and finalize; None when the folder is damaged or gone."""
         return read_json(self.folder / _MANIFEST)
 
+    def verdict(self) -> dict[str, Any] | None:
+        """What running it again came to; None where nobody did."""
+        return read_json(self.folder / VERDICT_FILE)
+
     def upload_state(self) -> dict[str, Any]:
         """The uploader's own notes: server id, what is done, attempts, last error."""
         return read_json(self.folder / _UPLOAD_STATE) or {}
@@ -105,6 +125,28 @@ class SealedEpisode:
     def write_upload_state(self, state: Mapping[str, Any]) -> None:
         """Replace the notes; not fsynced: losing them repeats a step that is safe to repeat."""
         write_json(self.folder / _UPLOAD_STATE, state, durable=False)
+
+
+@dataclass(frozen=True)
+class WholeEpisode:
+    """An episode folder in ``recording`` with all its files, about to be sealed.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What will be in ``manifest.json``.
+        lane: How urgent it is.
+        unix_ms: When it began.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    lane: int
+    unix_ms: int
+
+    def paths(self) -> list[Path]:
+        """What has to be on the disk: the files, the manifest, and the folder that names them, last."""
+        files = [self.folder / artifact["file"] for artifact in self.manifest["artifacts"]]
+        return [*files, self.folder / _MANIFEST, self.folder]
 
 
 @dataclass(frozen=True)
@@ -118,9 +160,15 @@ class RecordingFolder:
 
 @dataclass(frozen=True)
 class Spool:
-    """This host's spool."""
+    """This host's spool.
+
+    Attributes:
+        root: Its folder.
+        durable: What is sealed here survives a power loss; otherwise the death of its process and no more.
+    """
 
     root: Path
+    durable: bool = True
 
     @property
     def recording(self) -> Path:
@@ -174,19 +222,51 @@ class Spool:
         """The folders of all writing processes, dead ones too."""
         return [path for path in self._list(self.recording) if not path.name.startswith(".")]
 
-    def seal(self, folder: Path, manifest: Mapping[str, Any], *, lane: int, unix_ms: int) -> SealedEpisode:
-        """Freeze an episode folder: manifest, then one rename into ``sealed``.
+    def seal(self, group: Sequence[WholeEpisode]) -> list[SealedEpisode | Exception]:
+        """Freeze episodes: their manifests, one sync for all of them, then a rename into ``sealed`` each.
 
-        The artifacts must be closed and fsynced. Seen by an uploader only as a whole.
+        Args:
+            group: Their files must be closed. Each is seen by an uploader only as a whole.
+
+        Returns:
+            One a member, in their order; where there is an exception, the others are sealed all the same.
         """
+        results: list[SealedEpisode | Exception | None] = [None] * len(group)
+
+        def attempt(number: int, step: Callable[[WholeEpisode], SealedEpisode | None]) -> None:
+            if results[number] is None:
+                try:
+                    results[number] = step(group[number])
+                except Exception as exc:
+                    results[number] = exc
+
+        for number in range(len(group)):
+            attempt(number, self._write_manifest)
+        together = self.durable and len(group) > _SINGLE and self._sync_together(results)
+        for number in range(len(group)):
+            if self.durable and not together:
+                attempt(number, _sync_one)
+            attempt(number, self._rename_sealed)
+        if self.durable:
+            fsync_dir(self.sealed)
+        return [result for result in results if result is not None]
+
+    def _write_manifest(self, whole: WholeEpisode) -> None:
         reach("seal.before_manifest")
-        write_json(folder / _MANIFEST, manifest)
-        fsync_dir(folder)
+        write_json(whole.folder / _MANIFEST, whole.manifest, durable=False)  # synced with the rest, before the rename
+
+    def _sync_together(self, results: list[SealedEpisode | Exception | None]) -> bool:
+        try:
+            return sync_file_system(self.recording)
+        except OSError as exc:  # nobody knows whose bytes they were
+            results[:] = [exc if result is None else result for result in results]
+            return True
+
+    def _rename_sealed(self, whole: WholeEpisode) -> SealedEpisode:
         reach("seal.before_rename")
-        target = self.sealed / f"{lane}{max(0, unix_ms):013d}-{manifest['uuid']}"
-        folder.rename(target)
+        target = self.sealed / f"{whole.lane}{max(0, whole.unix_ms):013d}-{whole.manifest['uuid']}"
+        whole.folder.rename(target)
         reach("seal.after_rename")
-        fsync_dir(self.sealed)
         return SealedEpisode(target)
 
     def sealed_episodes(self) -> list[SealedEpisode]:
@@ -210,7 +290,7 @@ class Spool:
         reach("done.before_receipt")
         path = self.done / f"{entry.uuid}.json"
         try:
-            self._with_ballast(lambda: write_json(path, receipt))
+            self._with_ballast(lambda: write_json(path, receipt, durable=self.durable))
         except OSError as exc:
             if not is_disk_full(exc):
                 raise
@@ -375,7 +455,7 @@ def open_spool(root: Path | None = None) -> Spool:
         ConfigurationError: A folder cannot be created or written.
     """
     base = spool_root() if root is None else root
-    spool = find_spool(base)
+    spool = Spool(find_spool(base).root, durable=_is_durable())
     try:
         make_private_dir(base)
         for folder in (spool.recording, spool.sealed, spool.failed, spool.done, spool.trash):
@@ -387,6 +467,19 @@ def open_spool(root: Path | None = None) -> Spool:
             f"the spool folder {base} cannot be written: {exc.strerror}; set ROBOTRACE_SPOOL_DIR to one that can"
         ) from exc
     return spool
+
+
+def _is_durable() -> bool:
+    try:
+        return durability() == "power"
+    except ConfigurationError as exc:  # a slip in a variable may cost no training its episodes
+        _log.warning("%s; power is taken", exc)
+        return True
+
+
+def _sync_one(whole: WholeEpisode) -> None:
+    for path in whole.paths():
+        (fsync_dir if path == whole.folder else fsync_file)(path)
 
 
 def _host_folder() -> str:

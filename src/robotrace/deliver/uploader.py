@@ -163,9 +163,9 @@ class Uploader:
         deadline = self._clock() + timeout_s
         waiting = set(uuids)
         while waiting:
-            with self._state:  # one that has just left `sealed` is counted a moment later
-                carried = set(self._carried)
-            waiting &= carried | {entry.uuid for entry in self._spool.sealed_episodes()}
+            with self._state:
+                carried = set(self._carried)  # before looking: its folder goes first, then it is counted
+            waiting &= {entry.uuid for entry in self._spool.sealed_episodes()} | carried
             if not waiting:
                 break
             now = self._clock()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from robotrace.deliver.files import read_json, write_json
-from robotrace.deliver.spool import Spool
+from robotrace.deliver.spool import VERDICT_FILE, Spool
 from robotrace.errors import ConfigurationError, ConflictError, NotFoundError, RobotraceError
 from robotrace.ingest import CONTENT_TYPES, ArtifactKind
 from robotrace.reroll.jobs import Job, Verdict, VideoRequest
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from robotrace.client import Client
 
 __all__ = ["FoundEpisode", "delivered_id", "fetch_episode", "find_local", "store_verdict", "upload_video"]
-
-VERDICT_FILE = "reproduction.json"
-"""In the episode's folder, beside its manifest."""
 
 _NEEDED: tuple[ArtifactKind, ...] = ("sensors", "actions")
 _SHORTEST_PREFIX = 8

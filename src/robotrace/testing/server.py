@@ -66,6 +66,7 @@ class StoredEpisode:
         sha256: Of the whole files, in hex.
         finalize: The payload of the first finalize that was taken; None while it is open.
         finalizes: How often one was taken.
+        verdicts: What running it again came to, each time that was told.
     """
 
     episode_id: str
@@ -76,10 +77,11 @@ class StoredEpisode:
     sha256: dict[str, str] = field(default_factory=dict)
     finalize: dict[str, Any] | None = None
     finalizes: int = 0
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
 
 
 class FaultServer:
-    """Takes episodes as a deployment does: create, signed uploads, finalize; all of it in memory.
+    """Takes episodes as a deployment does: create, signed uploads, finalize, verdicts; all of it in memory.
 
     An ``Idempotency-Key`` that comes again gets the same episode and freshly signed URLs; a signature that is wrong or
     has expired is refused as S3 refuses it; what finalize claims is checked.
@@ -168,6 +170,9 @@ class FaultServer:
                         return 200, {"episode_id": episode_id, "upload_urls": self._urls(stored)}
                     if call == "finalize":
                         return self._finalize(stored, body)
+                    if call == "reproduction":
+                        stored.verdicts.append(body)
+                        return 200, {"episode_id": episode_id, "verdict": body.get("verdict")}
         return 404, {"error": "there is no such route"}
 
     def _create(self, key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
