@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import quote
 
 from robotrace.errors import APIError, ConfigurationError
 from robotrace.jsonable import metadata_json
@@ -201,25 +202,48 @@ def create_episode(
     return {**answer, "episode_id": str(answer["episode_id"]), "upload_urls": urls}
 
 
-def sign_uploads(transport: Transport, episode_id: str) -> dict[str, str]:
+def sign_uploads(
+    transport: Transport,
+    episode_id: str,
+    kinds: Sequence[ArtifactKind] | None = None,
+    *,
+    retry_rate_limit: bool = False,
+) -> dict[str, str]:
     """``POST /api/ingest/episode/{id}/upload-urls``: fresh URLs by kind. An addition of ours to the wire.
+
+    Args:
+        transport: The deployment.
+        episode_id: The episode.
+        kinds: Slots to be filled, empty ones that create did not ask for too; None: those that it asked for.
+        retry_rate_limit: Whether a 429 is tried again.
 
     Raises:
         APIError: A refusal; 404 where a deployment has no such route.
         TransportError: No answer.
     """
-    answer = transport.call("POST", f"/api/ingest/episode/{episode_id}/upload-urls")
+    path = f"/api/ingest/episode/{quote(episode_id, safe='')}/upload-urls"
+    body = None if kinds is None else {"kinds": list(kinds)}
+    answer = transport.call("POST", path, body, retry_rate_limit=retry_rate_limit)
     return {item["kind"]: item["url"] for item in _upload_urls("upload-urls", answer)}
 
 
-def push_verdict(transport: Transport, episode_id: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
+def push_verdict(
+    transport: Transport, episode_id: str, verdict: Mapping[str, Any], *, retry_rate_limit: bool = False
+) -> dict[str, Any]:
     """``POST /api/ingest/episode/{id}/reproduction``: what running it again came to. An addition of ours to the wire.
+
+    Args:
+        transport: The deployment.
+        episode_id: The episode.
+        verdict: As JSON.
+        retry_rate_limit: Whether a 429 is tried again.
 
     Raises:
         APIError: A refusal; 404 where a deployment has no such route.
         TransportError: No answer.
     """
-    return transport.call("POST", f"/api/ingest/episode/{episode_id}/reproduction", verdict)
+    path = f"/api/ingest/episode/{quote(episode_id, safe='')}/reproduction"
+    return transport.call("POST", path, verdict, retry_rate_limit=retry_rate_limit)
 
 
 def _upload_urls(call: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

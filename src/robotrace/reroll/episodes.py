@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from robotrace.deliver.files import read_json, write_json
 from robotrace.deliver.spool import VERDICT_FILE, Spool
 from robotrace.errors import ConfigurationError, ConflictError, NotFoundError, RobotraceError
-from robotrace.ingest import CONTENT_TYPES, ArtifactKind
+from robotrace.ingest import CONTENT_TYPES, ArtifactKind, push_verdict, sign_uploads
 from robotrace.reroll.jobs import Job, Verdict, VideoRequest
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ __all__ = ["FoundEpisode", "delivered_id", "fetch_episode", "find_local", "store
 
 _NEEDED: tuple[ArtifactKind, ...] = ("sensors", "actions")
 _SHORTEST_PREFIX = 8
-_ROUTE = "/api/ingest/episode"
 
 
 @dataclass(frozen=True)
@@ -172,9 +170,7 @@ def store_verdict(episode: FoundEpisode, verdict: Verdict, client: Client | None
     assert client is not None
     assert episode.episode_id is not None
     try:
-        client._transport.call(
-            "POST", f"{_path(episode.episode_id)}/reproduction", verdict.to_dict(), retry_rate_limit=True
-        )
+        push_verdict(client._transport, episode.episode_id, verdict.to_dict(), retry_rate_limit=True)
     except NotFoundError:
         return f"{client.base_url} keeps no verdicts"
     return None
@@ -190,15 +186,11 @@ def upload_video(
         OSError: The file cannot be read.
     """
     try:
-        answer = client._transport.call(
-            "POST", f"{_path(episode_id)}/upload-urls", {"kinds": ["video"]}, retry_rate_limit=True
-        )
+        url = sign_uploads(client._transport, episode_id, ["video"], retry_rate_limit=True).get("video")
     except NotFoundError as exc:
         raise RobotraceError(f"{client.base_url} takes no video of an episode that is finished") from exc
     except ConflictError as exc:
         raise RobotraceError(f"episode {episode_id}: {exc}") from exc
-    urls = answer.get("upload_urls")
-    url = next((item.get("url") for item in urls or () if item.get("kind") == "video"), None)
     if not isinstance(url, str):
         raise RobotraceError(f"{client.base_url} gave no address for the video of episode {episode_id}")
     client._transport.put_file(url, path, CONTENT_TYPES["video"], retry_rate_limit=True, progress=progress)
@@ -237,10 +229,6 @@ def _in_folder(folder: Path, spool: Spool) -> FoundEpisode:
         slots=frozenset(files),
         folder=folder,
     )
-
-
-def _path(episode_id: str) -> str:
-    return f"{_ROUTE}/{quote(episode_id, safe='')}"
 
 
 def _text(value: Any) -> str | None:
