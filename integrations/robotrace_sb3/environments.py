@@ -25,9 +25,10 @@ from robotrace.plugin import (
     detach,
     find_recorder,
     observe,
+    raised_in,
 )
 
-__all__ = ["Attached", "base_of", "is_own_fault"]
+__all__ = ["Attached", "base_of"]
 
 _ADAPTER = "sb3"
 _INNERMOST = re.compile(r"<([^<>]+)>+$")
@@ -102,7 +103,7 @@ class Attached:
     def failed(self, error: BaseException) -> None:
         """An exception is on its way: the open episodes have failed, or the one of the environment that raised."""
         envs = [one.env() for one in self._ones]
-        guilty = [is_own_fault(env, error) for env in envs]
+        guilty = [raised_in(env, error) for env in envs]
         for one, own in zip(self._ones, guilty, strict=True):
             if isinstance(one.recorder, VectorRecorder) or own or not any(guilty):
                 one.recorder.failed(error)
@@ -135,21 +136,6 @@ class Attached:
             return {_SEEN: {key: rows[index] for key, rows in now.items()} if isinstance(now, Mapping) else now[index]}
 
         return seen
-
-
-def is_own_fault(env: Any, error: BaseException) -> bool:
-    """Whether an exception came out of a method of this environment, or of one inside it."""
-    layers: list[Any] = []
-    while env is not None and not any(env is layer for layer in layers):
-        layers.append(env)
-        env = getattr(env, "__dict__", {}).get("env")
-    traceback = error.__traceback__
-    while traceback is not None:
-        body = traceback.tb_frame.f_locals.get("self")
-        if any(body is layer for layer in layers):
-            return True
-        traceback = traceback.tb_next
-    return False
 
 
 def _present(env: Any) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:

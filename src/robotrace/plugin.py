@@ -30,6 +30,7 @@ from robotrace.errors import ConfigurationError
 try:
     from robotrace.capture.attributes import layers
     from robotrace.capture.autoreset import single_recorder
+    from robotrace.capture.calls import raised_in
     from robotrace.capture.clock import read_attribute
     from robotrace.capture.decisions import Labels, Series
     from robotrace.capture.manual import LoopEpisode
@@ -73,6 +74,7 @@ __all__ = [
     "new_recorder",
     "new_vector_recorder",
     "observe",
+    "raised_in",
     "rate",
     "read_arrays",
     "read_rows",

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Literal
 
+from robotrace.capture.calls import read_locals
 from robotrace.capture.environment import EnvFacts, ResetRecord
 
 __all__ = ["Moment", "answer", "facts_file", "read_answer", "reset_file"]
@@ -135,11 +136,9 @@ def _inside() -> tuple[Any, bool]:
     frame: Any = sys._getframe(1)
     for _ in range(_MAX_FRAMES):
         if any(frame.f_code is code for code in own):
-            values = frame.f_locals
-            found = values["env"], bool(values.get("autoreset", False))
-            if type(values) is dict:  # before Python 3.13 a copy that the frame keeps, and with it what is in it
-                values.clear()
-            return found
+            env, autoreset = read_locals(frame, "env", "autoreset")
+            if env is not None:
+                return env, bool(autoreset)
         frame = frame.f_back
     raise LookupError("this is no worker of AsyncVectorEnv")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from robotrace.capture.attributes import layers, own_attribute
 from robotrace.capture.batches import MISSING
+from robotrace.capture.calls import raised_in
 from robotrace.capture.clock import EnvClock, find_clock, read_attribute
 from robotrace.capture.decisions import Start
 from robotrace.capture.environment import EnvFacts, ResetRecord
@@ -273,16 +274,9 @@ class Member:
         self._terminal = self._held = self._kept = MISSING
         self._terminal_s = self._overwriting = None
 
-    def is_body(self, body: Any) -> bool:
-        """Whether an object is this environment, or what it wraps."""
-        env = self._env()
-        for _ in range(_MAX_WRAPPERS):
-            if env is None:
-                return False
-            if env is body:
-                return True
-            env = read_attribute(env, "env")
-        return False
+    def has_raised(self, error: BaseException) -> bool:
+        """Whether an exception came out of this environment."""
+        return raised_in(self._env(), error)
 
     def _keep_last(self) -> None:
         if self._kept is MISSING:

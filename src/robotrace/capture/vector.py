@@ -62,7 +62,6 @@ _log = logging.getLogger("robotrace")
 _MANY_TENSORS = 16
 """Beyond so many environments in tensors of a simulator (4,096 on a GPU), the first one is recorded unless asked."""
 _MAX_FAULTS = 3
-_NO_BODY = object()
 _BOOL = np.dtype(np.bool_)
 
 
@@ -689,14 +688,7 @@ class VectorRecorder:
 
     def _guilty(self, error: BaseException) -> int | None:
         """Whose step it was that raised, where that can be seen in the traceback."""
-        traceback = error.__traceback__
-        while traceback is not None:
-            body = traceback.tb_frame.f_locals.get("self", _NO_BODY)
-            for member in self._members:
-                if member.is_body(body):
-                    return member.index
-            traceback = traceback.tb_next
-        return None
+        return next((member.index for member in self._members if member.has_raised(error)), None)
 
     def _fault(self, member: Member, exc: Exception) -> None:
         try:
