@@ -6,6 +6,7 @@ Shared by the synchronous client and the background uploader. Signed URLs go thr
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # a socket's first connection would, on the uploader's thread: see deliver/guards.py
 import json
 import os
 import time

@@ -26,6 +26,7 @@ from robotrace.capture.streams import Rows
 from robotrace.capture.video import EncoderProcess, VideoResult, VideoStream, open_video
 from robotrace.deliver.blocks import END, RESUME, START, STEPS, BlockFile, encode_json, encode_steps
 from robotrace.deliver.files import write_json
+from robotrace.deliver.guards import unforked
 from robotrace.deliver.sealing import VIDEO_FILE, EpisodeParts, complete_episode
 from robotrace.deliver.spool import MAX_GROUP, SealedEpisode, Spool, WholeEpisode
 
@@ -266,7 +267,8 @@ class EpisodeFile:
         counted: list[int] = []
         if result.cameras is None and file.exists():
             # Here, not above: PyAV takes 90 ms and 20 MB that the training process has no other use for.
-            from robotrace.capture.mp4 import count_frames
+            with unforked():
+                from robotrace.capture.mp4 import count_frames
 
             counted = count_frames(file)
         metadata = end["finalize"].setdefault("metadata", {})

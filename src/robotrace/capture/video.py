@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from robotrace.capture.presets import FIRST_PRESET
 from robotrace.capture.ring import CAMERA, CLOSE, FRAME, MESSAGE, NO_CUT, OPEN, FrameRing, VideoSettings
 from robotrace.children import python_command
+from robotrace.deliver.guards import unforked
 
 if TYPE_CHECKING:
     from robotrace.capture.encoding import Encoding
@@ -310,7 +311,8 @@ class _ThreadVideo:
 
     def _run(self) -> None:
         try:
-            from robotrace.capture.encoding import Encoding
+            with unforked():
+                from robotrace.capture.encoding import Encoding
         except Exception as exc:  # PyAV is missing, or broken: the steps are recorded without pictures
             self._result = VideoResult((), f"{type(exc).__name__}: {exc}")
             while self.frames.get() is not None:

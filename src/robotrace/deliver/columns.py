@@ -32,6 +32,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from encodings import utf_32_le  # by name, decode() would import it on the writer thread: see guards.py
 from pathlib import Path
 
 from robotrace.deliver.blocks import Block, Column, Layout, Record
@@ -191,7 +192,7 @@ def structures(columns: Columns, artifact: str) -> bytes:
     shortest goes, would find one row.
     """
     texts = {
-        key.removesuffix(_ONCE): b"".join(column.read()).decode("utf-32-le").rstrip("\0")
+        key.removesuffix(_ONCE): utf_32_le.decode(b"".join(column.read()))[0].rstrip("\0")
         for key, column in columns.items()
         if key.endswith(_ONCE) and column.layout.artifact == artifact
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robotrace.deliver.failpoints import reach
+from robotrace.deliver.guards import unforked
 
 __all__ = [
     "folder_bytes",
@@ -96,7 +97,8 @@ def sync_file_system(path: Path) -> bool:
         OSError: Something could not be written.
     """
     try:
-        import ctypes  # not in every build of Python
+        with unforked():
+            import ctypes  # not in every build of Python
     except ImportError:
         return False
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)

@@ -1,17 +1,28 @@
-"""The only process-wide hooks: at fork and at exit. Nothing else of the process is patched."""
+"""The only process-wide hooks: at fork and at exit. Nothing else of the process is patched.
+
+A forked child has the locks of all threads of its parent, as they were, and none of those threads. What our threads
+are in the middle of at that moment must be nothing that a child waits for: the import of a module (Python holds one
+lock for each, and a child that imports it too waits for ever), or OpenSSL's tables while it is being set up.
+"""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["is_child_of_multiprocessing", "on_exit", "on_exit_after_children", "on_fork_in_child"]
+__all__ = ["is_child_of_multiprocessing", "on_exit", "on_exit_after_children", "on_fork_in_child", "unforked"]
 
 
+_LONGEST_WAIT_S = 1.0
+"""For what takes 20 ms (a TLS context) or 90 ms (the import of PyAV) on a quiet machine, once in a process."""
 _after_children: Any = None
+_unforked = threading.RLock()
+_forking: set[int] = set()  # threads that fork now, and hold it
 
 
 def on_exit(callback: Callable[[], None]) -> None:
@@ -56,3 +67,30 @@ def on_fork_in_child(callback: Callable[[], None]) -> None:
 
     os.register_at_fork(after_in_child=forget_finalizer)
     os.register_at_fork(after_in_child=callback)
+
+
+@contextlib.contextmanager
+def unforked() -> Iterator[None]:
+    """For our own threads: this process is not forked meanwhile. Whoever wants to waits, a second at the most."""
+    with _unforked:
+        yield
+
+
+def _before_fork() -> None:
+    if _unforked.acquire(timeout=_LONGEST_WAIT_S):
+        _forking.add(threading.get_ident())
+
+
+def _after_fork_in_parent() -> None:
+    if threading.get_ident() in _forking:
+        _forking.discard(threading.get_ident())
+        _unforked.release()
+
+
+def _after_fork_in_child() -> None:
+    global _unforked
+    _forking.clear()
+    _unforked = threading.RLock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

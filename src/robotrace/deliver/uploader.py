@@ -21,6 +21,7 @@ from robotrace.config import Target
 from robotrace.deliver.breaker import Breaker
 from robotrace.deliver.delivery import Attempt, deliver
 from robotrace.deliver.files import try_lock, write_json
+from robotrace.deliver.guards import unforked
 from robotrace.deliver.pace import Pace
 from robotrace.deliver.retry import Action, backoff_s, is_the_hosts
 from robotrace.deliver.salvage import salvage_dead_recordings
@@ -416,7 +417,8 @@ class Uploader:
             self._target = self._resolve()
             if self._target is None:
                 return False
-            self._transport = Transport(self._target)
+            with unforked():
+                self._transport = Transport(self._target)
             self._api, self._store = host_of(self._target.base_url), None
         return True
 
