@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
-import re
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +12,10 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
+from robotrace.plugin import plain_values
+
 __all__ = ["ModelLabels", "hyperparameters", "parameters_hash"]
 
-_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
-_REDACTED = "[redacted]"
-_LONGEST_TEXT = 200
-_MOST_ITEMS = 64
-"""Of a mapping or a list: hyperparameters are written into every episode."""
-_DEEPEST = 4
 _NO_HYPERPARAMETERS = frozenset(
     {"self", "env", "policy", "seed", "device", "verbose", "tensorboard_log", "monitor_wrapper", "_init_setup_model"}
 )
@@ -104,8 +98,8 @@ def hyperparameters(model: BaseAlgorithm) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _argument_names(type(model)):
         if name not in _NO_HYPERPARAMETERS and name in model.__dict__:
-            found[name] = _REDACTED if _SECRET.search(name) else _plain(model.__dict__[name], 0)
-    return found
+            found[name] = model.__dict__[name]
+    return dict(plain_values(found, _special))
 
 
 def _progress(model: BaseAlgorithm) -> dict[str, Any]:
@@ -140,38 +134,14 @@ def _argument_names(kind: type) -> list[str]:
     return [*names, *(name for name in ("policy_kwargs",) if name not in names)]
 
 
-def _plain(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, str):
-        return value[:_LONGEST_TEXT]
-    if depth >= _DEEPEST:
-        return _name(value)
-    if isinstance(value, Mapping):
-        pairs = list(value.items())[:_MOST_ITEMS]
-        return {str(key): _REDACTED if _SECRET.search(str(key)) else _plain(item, depth + 1) for key, item in pairs}
-    if isinstance(value, (list, tuple)):
-        items = [_plain(item, depth + 1) for item in value[:_MOST_ITEMS]]
-        names = getattr(value, "_fields", None)  # TrainFreq has names
-        return items if names is None else dict(zip(names, items, strict=False))
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return _plain(value.item(), depth + 1)
+def _special(value: Any) -> Any:
     # SB3's own schedules say what they are; earlier ones are closures around a number.
     if hasattr(value, "value_schedule"):
-        return _plain(value.value_schedule, depth + 1)
+        return value.value_schedule
     if type(value).__name__ == "ConstantSchedule":
-        return _plain(value.val, depth + 1)
+        return value.val
     if getattr(value, "__module__", None) == "stable_baselines3.common.utils":
         cells: Any = getattr(value, "__closure__", None) or ()
         if len(cells) == 1:
-            return _plain(cells[0].cell_contents, depth + 1)
-    if hasattr(value, "value") and hasattr(value, "name"):  # an enum's member
-        return _plain(value.value, depth + 1)
-    return _name(value)
-
-
-def _name(value: Any) -> str:
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"[:_LONGEST_TEXT]
+            return cells[0].cell_contents
+    return value

@@ -41,6 +41,7 @@ try:
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
+    from robotrace.context.plain import plain_values
     from robotrace.faults import report as report_fault
     from robotrace.session import flush, recording_process
 except ModuleNotFoundError as exc:
@@ -74,6 +75,7 @@ __all__ = [
     "new_recorder",
     "new_vector_recorder",
     "observe",
+    "plain_values",
     "raised_in",
     "rate",
     "read_arrays",
