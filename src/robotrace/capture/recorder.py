@@ -229,39 +229,44 @@ class EpisodeRecorder:
     def _leave(self, _: Any) -> None:
         self._end(unfinished)
 
-    @_contained
     def before_reset(self, seed: Any, options: Mapping[str, Any] | None) -> None:
         """A reset is about to happen: an episode still open is unfinished.
 
         :meth:`after_reset` or :meth:`failed` must follow.
         """
-        if _resetting.recorder is None:
-            _resetting.recorder = self
-        if self._current is not None or self.recording:  # not in vain: a training resets 1,000 times a second
-            self._end(unfinished)
-        # Emptied first: what cannot be read now must not be that of the reset before.
-        self._seed, self._before_reset = None, {}
-        self._seed = None if seed is None else operator.index(seed)
-        if self._decisions.skips_next(self._index):
-            self._resets.count(self._seed)
-        else:
-            self._before_reset = self._resets.before(self._env(), self._seed, options)
+        try:  # a decorator takes 0.3 µs more, and a training of short episodes resets in every tenth step
+            if _resetting.recorder is None:
+                _resetting.recorder = self
+            if self._current is not None or self.recording:  # not in vain: a training resets 1,000 times a second
+                self._end(unfinished)
+            # Emptied first: what cannot be read now must not be that of the reset before.
+            self._seed, self._before_reset = None, {}
+            self._seed = None if seed is None else operator.index(seed)
+            if self._decisions.skips_next(self._index):
+                self._resets.count(self._seed)
+            else:
+                self._before_reset = self._resets.before(self._env(), self._seed, options)
+        except Exception as exc:
+            self._give_up(exc)
 
-    @_contained
     def after_reset(self, result: tuple[Any, Any]) -> None:
         """What ``env.reset`` returned, (observation, info): decide, and begin."""
-        self.silent = _resetting.recorder is not self
-        if self.silent:
-            return
-        _resetting.recorder = None
-        if self.renderer is not None:
-            self.renderer.forget()
-        if self._suspended:
-            return
-        observation = result[0]
-        start = self._decisions.start(self._seed, can_render=self.renderer is not None, env_index=self._index)
-        if start is None:
-            return
+        try:
+            self.silent = _resetting.recorder is not self
+            if self.silent:
+                return
+            _resetting.recorder = None
+            if self.renderer is not None:
+                self.renderer.forget()
+            if self._suspended:
+                return
+            start = self._decisions.start(self._seed, can_render=self.renderer is not None, env_index=self._index)
+            if start is not None:
+                self._begin(start, result[0])
+        except Exception as exc:
+            self._give_up(exc)
+
+    def _begin(self, start: Start, observation: Any) -> None:
         process = self._process()
         if process is None:
             return

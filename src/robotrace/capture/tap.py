@@ -432,8 +432,10 @@ def _same(value: Any) -> Any:
 
 def _two(result: Any) -> tuple[Any, Any]:
     """What ``reset`` returned; environments of the old ``gym`` give the observation alone."""
-    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
-        return result
+    if isinstance(result, tuple) and len(result) == 2:
+        info = result[1]
+        if type(info) is dict or isinstance(info, Mapping):  # the second takes 0.2 µs
+            return result
     return result, {}
 
 
