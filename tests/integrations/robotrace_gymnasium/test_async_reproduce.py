@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,15 @@ from robotrace.capture.workers import Workers  # noqa: E402
 from robotrace.plugin import attach  # noqa: E402
 from robotrace_gymnasium import RoboTraceRecorder  # noqa: E402
 
-# CPython's own, seen on 3.13: a message to a worker that has died is a buffer of multiprocessing's and a view of it, in
-# the cycle of the exception's traceback, and where the buffer goes first it says that it is still looked at.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <_io.BytesIO:pytest.PytestUnraisableExceptionWarning"
-)
-
 SETTINGS: dict[str, Any] = {"max_per_minute": None, "keep_partial": "always", "video": False}
 FROZEN_LAKE = max(env_id for env_id in gym.registry if env_id.startswith("FrozenLake-v"))
 """Draws in every step."""
 
 
 @pytest.fixture(autouse=True)
-def _aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    yield
-    gc.collect()  # what a dead worker leaves goes here, and not in a test of another file
 
 
 def vector(env: str | Callable[[], Any], count: int = 2, **kwargs: Any) -> Any:
