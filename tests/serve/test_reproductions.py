@@ -9,6 +9,7 @@ import httpx
 import pytest
 from rerun_episodes import reproduce, verdict
 
+from robotrace.cli.reruns import EpisodeFinder
 from robotrace.config import Target
 from robotrace.deliver.delivery import deliver
 from robotrace.deliver.files import read_json
@@ -107,6 +108,21 @@ def test_a_verdict_on_an_episode_that_waits_is_delivered_with_it(api, deployment
     assert stored["status"] == "ready"
     assert Verdict.from_dict(stored["reproduction"]).divergence == Verdict.from_dict(DIVERGED).divergence
     assert read_json(spool.done / f"{entry.uuid}.json")["verdict"] == "stored"
+
+
+def test_a_verdict_on_an_episode_that_was_delivered_meanwhile_goes_after_it(api, deployment, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBOTRACE_API_KEY", deployment.internal_key)
+    spool = open_spool(tmp_path / "spool")
+    entry = seal_one(spool)
+    with EpisodeFinder(deployment.base_url, None, spool) as finder:
+        found = finder.find(entry.uuid)
+        transport = Transport(Target(deployment.base_url, deployment.internal_key))
+        assert deliver(spool, entry, transport).action is None
+        transport.close()
+        assert not entry.folder.exists()
+        assert finder.store(found, Verdict.from_dict(DIVERGED)) is None
+    stored = api.episode(delivered_id(entry.uuid, spool))["reproduction"]
+    assert Verdict.from_dict(stored).divergence == Verdict.from_dict(DIVERGED).divergence
 
 
 def test_the_latest_verdict_replaces_the_one_before(api):

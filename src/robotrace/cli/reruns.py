@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,8 +131,12 @@ class EpisodeFinder:
 
     def store(self, episode: FoundEpisode, verdict: Verdict) -> str | None:
         """Store a verdict with its episode; returns why that cannot be done, None where it was."""
-        from robotrace.reroll.episodes import store_verdict
+        from robotrace.reroll.episodes import delivered_id, store_verdict
 
+        if episode.own:  # the uploader does not wait for a verdict
+            gone = delivered_id(episode.label, self._spool)
+            if gone is not None:
+                episode = dataclasses.replace(episode, folder=None, episode_id=gone)
         return store_verdict(episode, verdict, None if episode.episode_id is None else self.client())
 
 
