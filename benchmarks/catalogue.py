@@ -385,5 +385,5 @@ CASES = (
     _PPO,
     _UPLOADING,
     _callback("PPO", 122_880, 4096),
-    _callback("DQN", 160_000, 2000),
+    _callback("DQN", 1_600_000, 2000),
 )
