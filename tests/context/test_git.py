@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from robotrace.context.git import find_git_sha, read_git_sha
+from robotrace.context.git import find_checkout, find_git_sha, read_checkout
 
 CI_VARIABLES = (
     "GITHUB_SHA",
@@ -29,9 +29,9 @@ def _no_git_settings(monkeypatch):
         if name.startswith("GIT_") or name in CI_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    find_git_sha.cache_clear()
+    find_checkout.cache_clear()
     yield
-    find_git_sha.cache_clear()
+    find_checkout.cache_clear()
 
 
 def git(folder, *arguments):
@@ -45,6 +45,11 @@ def git(folder, *arguments):
 def commit(folder, message="work"):
     git(folder, "commit", "-q", "--allow-empty", "-m", message)
     return git(folder, "rev-parse", "HEAD")
+
+
+def read_git_sha(folder):
+    checkout = read_checkout(folder)
+    return None if checkout is None else checkout.sha
 
 
 @pytest.fixture
@@ -233,6 +238,6 @@ def test_the_ci_system_comes_last(elsewhere, monkeypatch, name):
 def test_a_ci_variable_that_is_no_sha_is_passed_over(elsewhere, monkeypatch, value):
     monkeypatch.setenv("GITHUB_SHA", value)
     assert find_git_sha() is None
-    find_git_sha.cache_clear()
+    find_checkout.cache_clear()
     monkeypatch.setenv("GIT_COMMIT", "b" * 40)
     assert find_git_sha() == "b" * 40

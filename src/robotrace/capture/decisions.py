@@ -22,7 +22,8 @@ from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.recording import Recording
 from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_trigger, cubic, every, rate
 from robotrace.context.git import find_git_sha
-from robotrace.context.host import host_facts, versions
+from robotrace.context.launch import launch_facts
+from robotrace.context.process import process_facts
 from robotrace.context.run import RunFacts, run_facts, said_by_environment
 from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
@@ -339,11 +340,12 @@ class Decisions:
         if not self._trigger(begun) or (options.only == "all" and not self._series.take(options)):
             return None
         video = (self._deferred or (can_render and options.films)) and self._video_trigger(begun)
-        span = start_episode_span() if options.otel_spans else None
+        run = run_facts()
+        span = start_episode_span(run.traceparent) if options.otel_spans else None
         trace = current_trace() if span is None or span.trace is None else span.trace
         deferred = video and self._deferred
         told = None if self.asked is None else Told(self.asked)
-        labels, run = dict(self._labels), run_facts()
+        labels = dict(self._labels)
         return Start(index, seed, video and not deferred, labels, run, trace, env_index, span, deferred, told)
 
     def may_start(self, env_index: int | None = None) -> bool:
@@ -395,12 +397,11 @@ class Decisions:
             "episode_index": start.index,
             **({} if vector is None else {"vector": dict(vector)}),
             "clock": clock.source,
-            "host": host_facts(),
-            "versions": versions(),
+            **process_facts(),
             "reproduce": reproduce,
             **({"video": self._later(reproduce, name)} if start.deferred else {}),
             **told.get("metadata", {}),
-            **run.as_metadata(tags=options.tags),
+            **run.as_metadata(tags=options.tags, launch=launch_facts()),
             **options.metadata,
             **start.labels.get("metadata", {}),
         }

@@ -24,6 +24,7 @@ from robotrace.capture.cameras import Cameras, merge_result
 from robotrace.capture.ring import VideoSettings
 from robotrace.capture.streams import Rows
 from robotrace.capture.video import EncoderProcess, VideoResult, VideoStream, open_video
+from robotrace.context.process import begin_looking, complete
 from robotrace.deliver.blocks import END, RESUME, START, STEPS, BlockFile, encode_json, encode_steps
 from robotrace.deliver.files import write_json
 from robotrace.deliver.guards import unforked
@@ -196,6 +197,7 @@ class EpisodeFile:
         try:
             self.write_pending()
             self._take_video()
+            self._take_facts()
             whole = complete_episode(self.folder, self.parts)
             if whole is None:
                 if self.folder.exists():
@@ -255,6 +257,11 @@ class EpisodeFile:
             sequence, path = found
             self.parts.release(sequence)
             self._process.release(self.uuid, path)
+
+    def _take_facts(self) -> None:
+        start, end = self.parts.start, self.parts.end
+        if start is not None and end is not None and not end.get("discard"):
+            complete(start["create"])
 
     def _take_video(self) -> None:
         if self.cameras is not None and self._video is None:  # an encoder answers once, and a seal may be repeated
@@ -472,6 +479,7 @@ class RecordingProcess:
         return self.folder / f"blocks-{self._files_made:04d}.rtb"
 
     def _run(self) -> None:
+        begin_looking()
         while (job := self._next_job()) is not None:
             self._run_job(job)
 

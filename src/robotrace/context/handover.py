@@ -33,6 +33,7 @@ _KINDS: Mapping[str, Any] = {
     "name": str,
     "tags": list,
     "metadata": dict,
+    "traceparent": str,
 }
 
 _published: dict[str, str] = {}

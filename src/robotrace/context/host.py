@@ -14,8 +14,12 @@ from robotrace._version import __version__
 
 __all__ = ["host_facts", "versions"]
 
-_PACKAGES = ("numpy", "gymnasium", "av", "torch", "mujoco", "stable_baselines3", "sb3_contrib")
+_PACKAGES = (
+    *("numpy", "gymnasium", "av", "torch", "jax", "mujoco", "stable_baselines3", "sb3_contrib"),
+    *("lightning", "pytorch_lightning", "lerobot", "hydra"),
+)
 """What decides whether a rollout can be repeated; only what is imported anyway is looked up."""
+_DISTRIBUTIONS = {"hydra": "hydra-core"}
 
 
 def host_facts() -> dict[str, Any]:
@@ -39,7 +43,7 @@ def _versions(imported: tuple[str, ...]) -> dict[str, str]:
     found = {"python": platform.python_version(), "robotrace": __version__}
     for name in imported:
         try:
-            found[name] = packages.version(name)
+            found[name] = packages.version(_DISTRIBUTIONS.get(name, name))
         except packages.PackageNotFoundError:
             continue
     return found
