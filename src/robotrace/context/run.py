@@ -299,7 +299,8 @@ def _hand_over() -> None:
             tags = dict.fromkeys((*merged.get("tags", ()), *facts.get("tags", ())))
             metadata = {**merged.get("metadata", {}), **facts.get("metadata", {})}
             merged = {**merged, **facts, "tags": list(tags), "metadata": metadata}
-        levels[level] = {name: value for name, value in merged.items() if value}
+        if said := {name: value for name, value in merged.items() if value not in ([], {})}:
+            levels[level] = said
     handover.publish(layers[0].run_id, levels)
 
 
