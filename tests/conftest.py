@@ -13,7 +13,6 @@ from robotrace.client import Client
 from robotrace.context import handover, launch
 from robotrace.context import run as run_context
 
-
 _STARTED_BY = {
     variable
     for _, variables in (*launch._BY_VARIABLES.values(), *launch._CI.values())
