@@ -99,6 +99,40 @@ def test_a_process_that_is_started_in_any_other_way_has_it_from_the_environment(
     assert text == f"{run_id} v1 {{'net': {{'width': 8}}}}"
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_episodes_that_vector_environments_record_in_their_workers_are_of_the_run(tmp_path: Path, method: str) -> None:
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("av")
+    from recorded import sealed
+
+    (run_id,) = run_script(
+        tmp_path,
+        f"""
+        import gymnasium as gym
+        from robotrace_gymnasium import RoboTraceRecorder
+
+        def make():
+            return RoboTraceRecorder(gym.make("CartPole-v1", max_episode_steps=5), max_per_minute=None)
+
+        if __name__ == "__main__":
+            with robotrace.run(policy_version="v1", metadata={{"task": "balance"}}) as run:
+                envs = gym.vector.AsyncVectorEnv([make] * 2, context="{method}")
+                envs.reset(seed=3)
+                for _ in range(12):
+                    envs.step(envs.action_space.sample())
+                envs.close()
+            print(json.dumps(run.id))
+        """,
+        ROBOTRACE_MODE="offline",
+    )
+    episodes = sealed()
+    assert len(episodes) >= 4
+    said = {(one.create["policy_version"], one.metadata["run_id"], one.metadata["task"]) for one in episodes}
+    assert said == {("v1", run_id, "balance")}
+    assert {one.metadata["host"]["pid"] for one in episodes}.isdisjoint({os.getpid()})
+    assert {3, 4} <= {one.create.get("seed") for one in episodes}
+
+
 def test_workers_share_the_id_of_a_process_in_which_nobody_began_a_run(tmp_path: Path) -> None:
     ((seen, mine),) = run_script(
         tmp_path,

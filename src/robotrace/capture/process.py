@@ -328,6 +328,7 @@ class RecordingProcess:
         self._counting = threading.Lock()  # around counters and sets, never around I/O
         self._encoder: EncoderProcess | None = None
         self._encoder_starts = 0
+        self._filming = threading.Lock()  # two threads may film their first episodes at the same time
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -379,16 +380,18 @@ class RecordingProcess:
 
     def open_video(self, path: Path, settings: VideoSettings) -> VideoStream:
         """Begin a video: in the encoder process, or on a thread where none can run."""
-        if self._encoder is not None and not self._encoder.alive:
-            self._encoder.close(0)
-            self._encoder = None
-        if self._encoder is None and self._encoder_starts < _MAX_ENCODER_STARTS:
-            self._encoder_starts += 1
-            try:
-                self._encoder = EncoderProcess(keep_open=(self._lock,))
-            except OSError as exc:
-                _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
-        return open_video(self._encoder, path, settings)
+        with self._filming:
+            if self._encoder is not None and not self._encoder.alive:
+                self._encoder.close(0)
+                self._encoder = None
+            if self._encoder is None and self._encoder_starts < _MAX_ENCODER_STARTS:
+                self._encoder_starts += 1
+                try:
+                    self._encoder = EncoderProcess(keep_open=(self._lock,))
+                except OSError as exc:
+                    _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
+            encoder = self._encoder
+        return open_video(encoder, path, settings)
 
     def rotate(self) -> Path:
         """On the writer thread: begin another block file when the present one is large; returns the one that is it."""
