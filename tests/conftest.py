@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from multiprocessing import process
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def _isolated_test(tmp_path_factory, monkeypatch):
     default_client._default_options.clear()
     run_context._layers.clear()
     handover.withdraw()
+    handover._published.clear()
+    process.current_process()._config.pop(handover._KEY, None)
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ def test_the_run_of_wandb_that_is_open_is_said(tmp_path: Path, monkeypatch: pyte
     assert launch_facts() == {}
 
 
+@pytest.mark.filterwarnings("ignore")  # of its own database
 def test_the_run_of_mlflow_that_is_open_is_said(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")

@@ -89,8 +89,9 @@ def _tell_children(run_id: str | None, levels: Mapping[str, Mapping[str, Any]]) 
     process = sys.modules.get("multiprocessing.process")
     config = None if process is None else _config_of(process)
     if config is not None:
-        if config.get(_KEY) != _published.get(_KEY):
-            _before[_KEY] = config.get(_KEY)
+        present = config.get(_KEY)
+        if present is None or present != _published.get(_KEY):
+            _before[_KEY] = present
         config[_KEY] = _published[_KEY] = json.dumps({"id": run_id, "levels": levels})
 
 
