@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ pytest.importorskip("numpy")
 pytest.importorskip("av")
 
 from polling import eventually
+from readme import ROOT, blocks
 from recorded import RecordedEpisode, sealed
 from repositories import forget_git_settings, git, head, new_repository, pretend_git
 
@@ -28,6 +30,7 @@ from robotrace import session
 from robotrace.context import process
 from robotrace.context.changes import find_changes
 from robotrace.context.git import find_checkout
+from robotrace.context.gpus import read_gpus
 from robotrace.context.process import begin_looking, complete, process_facts
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -77,6 +80,23 @@ def test_an_episode_says_what_its_code_was(repository: Path) -> None:
         "dirty": True,
         "diff_sha256": changes["diff_sha256"],
     }
+
+
+def test_the_documented_keys_are_the_keys(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = tmp_path / "nvidia"
+    (driver / "gpus" / "0000:0a:00.0").mkdir(parents=True)
+    (driver / "gpus" / "0000:0a:00.0" / "information").write_text("Model: \t NVIDIA H200\n")
+    (driver / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu\n")
+    monkeypatch.setattr(process, "read_gpus", functools.partial(read_gpus, driver))
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "WANDB_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    with robotrace.run(project="balance", name="night"):
+        record()
+    (episode,) = episodes()
+    documented = json.loads(blocks(ROOT / "docs" / "context.md", "json")[0])
+    for key in ("run", "git", "host"):
+        assert documented[key].keys() == episode.metadata[key].keys()
+    assert documented.keys() <= episode.metadata.keys()
 
 
 def test_the_code_is_that_of_the_first_episode_whatever_is_edited_later(repository: Path) -> None:

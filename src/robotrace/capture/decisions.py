@@ -61,7 +61,7 @@ _NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit)
 class Labels(Protocol):
     """What a framework knows of the episodes while they run, asked of it for each one that is recorded.
 
-    What the user said of an episode goes before it.
+    What the user said of an episode, or of the run, goes before it.
     """
 
     def begin(self) -> Mapping[str, Any]:

@@ -39,11 +39,12 @@ def versions() -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def _versions(imported: tuple[str, ...]) -> dict[str, str]:
-    # Kept: looking one up reads files, 0.17 ms each, and this is asked once an episode.
     found = {"python": platform.python_version(), "robotrace": __version__}
     for name in imported:
+        # Its own word first: to look it up in the package's metadata reads files, 0.17 to 0.4 ms each.
+        version = getattr(sys.modules.get(name), "__version__", None)
         try:
-            found[name] = packages.version(_DISTRIBUTIONS.get(name, name))
+            found[name] = str(version) if isinstance(version, str) else packages.version(_DISTRIBUTIONS.get(name, name))
         except packages.PackageNotFoundError:
             continue
     return found
