@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from multiprocessing import process
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,20 @@ from wire_server import API_KEY, WireServer, script_deployment
 from robotrace import client as default_client
 from robotrace import faults
 from robotrace.client import Client
+from robotrace.context import handover, launch
+from robotrace.context import run as run_context
+
+_STARTED_BY = {
+    variable
+    for _, variables in (*launch._BY_VARIABLES.values(), *launch._CI.values())
+    for variable in variables.values()
+}
 
 
 def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     for name in tuple(os.environ):
-        if name.startswith("ROBOTRACE_") or name == "TRACEPARENT" or name.lower().endswith("_proxy"):
+        ours = name.startswith("ROBOTRACE_") or name in _STARTED_BY or name in ("TRACEPARENT", "TRACESTATE")
+        if ours or name.lower().endswith("_proxy"):
             patch.delenv(name)
     patch.setenv("HOME", str(home))
     patch.setenv("ROBOTRACE_HOME", str(home / ".robotrace"))
@@ -32,12 +42,16 @@ def _isolated_session(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _isolated_test(tmp_path_factory, monkeypatch):
-    """No settings and credentials but the test's own, and no client left over."""
+    """No settings and credentials but the test's own, and no client and no run left over."""
     _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
     faults._counts.clear()  # a cause is named once a process, and each test is one
     yield
     default_client.close()
     default_client._default_options.clear()
+    run_context._layers.clear()
+    handover.withdraw()
+    handover._published.clear()
+    process.current_process()._config.pop(handover._KEY, None)
 
 
 @pytest.fixture

@@ -9,21 +9,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from robotrace.capture.triggers import Trigger, as_trigger
-from robotrace.config import (
-    ENV_ENV_VERSION,
-    ENV_GIT_SHA,
-    ENV_POLICY_VERSION,
-    ENV_ROBOT,
-    ENV_SEED,
-    recording_enabled,
-)
+from robotrace.config import ENV_ROBOT, recording_enabled
+from robotrace.context.facts import LONGEST_GIT_SHA, are_texts, check_seed, environment_seed
 from robotrace.context.spans import tracing_installed
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import LONGEST_TEXT, EpisodeSource, checked_choice, checked_text
 
 __all__ = ["CaptureOptions", "EpisodeEnd", "Images", "KeepPartial", "Only", "Options", "is_enabled", "resolve_options"]
 
-_LONGEST = {**LONGEST_TEXT, "git_sha": 64}
+_LONGEST = {**LONGEST_TEXT, "git_sha": LONGEST_GIT_SHA}
 """Of our server too; 200 for the others."""
 _LEAST_VIDEO_EDGE = 16
 """Pixels: below that no encoder makes a picture anyone could see."""
@@ -91,16 +85,19 @@ class CaptureOptions(TypedDict, total=False):
 class Options:
     """The options with their defaults, checked.
 
+    The first four are looked for at each reset where they are not given: :func:`robotrace.run`, the launcher's job,
+    the framework, ``ROBOTRACE_POLICY_VERSION`` (``…_ENV_VERSION``, ``…_GIT_SHA``, ``…_SEED``), and then what is named.
+
     Attributes:
-        policy_version: What acts; else ``ROBOTRACE_POLICY_VERSION``; else it stays empty.
-        env_version: What it acts in; else ``ROBOTRACE_ENV_VERSION``; else from the env's spec.
-        git_sha: The commit; else ``ROBOTRACE_GIT_SHA``; else from the repository of the running script.
-        seed: Else ``ROBOTRACE_SEED``; else the one given to ``reset``.
+        policy_version: What acts; else it stays empty.
+        env_version: What it acts in; else from the env's spec.
+        git_sha: The commit; else from the repository of the running script.
+        seed: Instead of the one given to ``reset``, which goes before all that is said elsewhere.
         robot: Else ``ROBOTRACE_ROBOT``.
-        name: The episodes' name; else the env's id and the episode's number.
+        name: The episodes' name; else that of the run or the env's id, and the episode's number.
         source: ``sim`` (default), ``real`` or ``replay``.
         metadata: Merged over what is filled in.
-        tags: Stored as ``metadata.tags``.
+        tags: Stored as ``metadata.tags``, after those of the run.
         every_n_episodes: Record episodes 0, n, 2n, …
         trigger: Decides at the reset, instead of ``every_n_episodes``: a callable from :class:`EpisodeStart` to
             bool, or one of the ready-made ones as text: ``every(10)``, ``cubic``, ``rate(1/min)``.
@@ -191,9 +188,9 @@ class Options:
             raise ConfigurationError(f"failure must be callable, got {self.failure!r}")
         if not isinstance(self.metadata, Mapping):
             raise ConfigurationError(f"metadata must be a mapping, got {self.metadata!r}")
-        if not _are_texts(self.tags):
+        if not are_texts(self.tags):
             raise ConfigurationError(f"tags must be a list of texts, got {self.tags!r}")
-        if not (isinstance(self.infos, bool) or self.infos == "auto" or _are_texts(self.infos)):
+        if not (isinstance(self.infos, bool) or self.infos == "auto" or are_texts(self.infos)):
             raise ConfigurationError(f"infos is {self.infos!r}; it takes True, False, 'auto' or a list of keys")
         if self.env_indices != "auto" and not _are_indices(self.env_indices):
             raise ConfigurationError(f"env_indices is {self.env_indices!r}; it takes 'auto' or a list of whole numbers")
@@ -225,9 +222,7 @@ class Options:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and not (number and 0 < value < float("inf")):
                 raise ConfigurationError(f"{name} must be a number above 0, got {value!r}")
-        # NumPy's integers too: a seed often comes out of an array.
-        if self.seed is not None and (not hasattr(self.seed, "__index__") or isinstance(self.seed, bool)):
-            raise ConfigurationError(f"seed must be a whole number, got {self.seed!r}")
+        check_seed(self.seed)
 
     def _check_flags(self) -> None:
         # Not `in (True, False, …)`: 1 and 0 are equal to them, and "video=1" asks for something else.
@@ -257,7 +252,7 @@ class Options:
 
 
 def resolve_options(given: Mapping[str, Any]) -> Options:
-    """Check a plugin's keyword arguments and fill what the environment variables say.
+    """Check a plugin's keyword arguments, and what the environment variables say.
 
     Raises:
         TypeError: An option is unknown; the message names it and the nearest one.
@@ -270,16 +265,10 @@ def resolve_options(given: Mapping[str, Any]) -> Options:
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
             raise TypeError(f"unknown option {name!r}{hint}")
     options = dict(given)
-    for name, variable in (
-        ("policy_version", ENV_POLICY_VERSION),
-        ("env_version", ENV_ENV_VERSION),
-        ("git_sha", ENV_GIT_SHA),
-        ("robot", ENV_ROBOT),
-    ):
-        if options.get(name) is None:
-            options[name] = os.environ.get(variable) or None
+    if options.get("robot") is None:
+        options["robot"] = os.environ.get(ENV_ROBOT) or None
     if options.get("seed") is None:
-        options["seed"] = _environment_seed()
+        environment_seed()  # asked again at each reset, where nobody could be told
     return Options(**options)
 
 
@@ -288,27 +277,9 @@ def is_enabled(options: Options) -> bool:
     return recording_enabled() if options.enabled is None else options.enabled
 
 
-def _environment_seed() -> int | None:
-    text = os.environ.get(ENV_SEED)
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError(f"{ENV_SEED} must be a whole number, got {text!r}") from None
-
-
 def _are_indices(value: Any) -> bool:
     return (
         not isinstance(value, (str, Mapping))
         and isinstance(value, Collection)  # no generator: looking at it would use it up
         and all(hasattr(item, "__index__") and not isinstance(item, bool) and item >= 0 for item in value)
-    )
-
-
-def _are_texts(value: Any) -> bool:
-    return (
-        not isinstance(value, (str, Mapping))
-        and isinstance(value, Collection)  # no generator: looking at it would use it up
-        and all(isinstance(item, str) for item in value)
     )
