@@ -86,7 +86,9 @@ def assert_all_happen_again() -> None:
     assert reasons() == {None}
     verdicts = rerun_all(found)
     assert len(verdicts) >= 4
-    assert {(verdict.verdict, verdict.reason) for verdict in verdicts} == {("reproduced", None)}
+    assert {(verdict.verdict, verdict.reason, verdict.divergence) for verdict in verdicts} == {
+        ("reproduced", None, None)
+    }
 
 
 def assert_same(one: Any, other: Any) -> None:
