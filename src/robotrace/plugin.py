@@ -184,7 +184,7 @@ def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
         return env
     check_attachable(env)
     present = _recorder_of(env)
-    if present is not None:
+    if present is not None and not present.automatic:
         present.set(
             policy_version=options.get("policy_version"), name=options.get("name"), metadata=options.get("metadata")
         )
@@ -202,6 +202,7 @@ def attach_recorder(
     vector: Mapping[str, Any] | None = None,
     env_id: str | None = None,
     beside: Callable[[], Mapping[str, Any]] | None = None,
+    automatic: bool = False,
 ) -> EpisodeRecorder | VectorRecorder:
     """A new recorder before an environment's own methods, which :func:`detach` takes away again.
 
@@ -215,6 +216,8 @@ def attach_recorder(
         vector: Where it is one of several; from its ``index`` on, ``video_envs`` says whether it has video.
         env_id: As :func:`new_vector_recorder`'s.
         beside: For further streams.
+        automatic: Nobody has asked for this recorder: :func:`find_recorder` overlooks it, and whoever attaches another
+            one, or wraps the environment, has the episodes for as long as that is there.
 
     Raises:
         TypeError: Nothing can be attached to the object.
@@ -223,6 +226,7 @@ def attach_recorder(
     check_attachable(env)
     if is_vector(env):
         many = new_vector_recorder(env, options, adapter=adapter, series=series, env_id=env_id, beside=beside)
+        many.automatic = automatic
         install(env, many, vector=True)
         return many
     alive = weakref.ref(env)  # the recorder is the env's: it must not keep it alive
@@ -238,6 +242,7 @@ def attach_recorder(
     recorder = new_recorder(
         env, options, adapter=adapter, renderer=renderer, series=series, vector=vector, beside=beside
     )
+    recorder.automatic = automatic
     install(env, recorder, renders=collects)
     return recorder
 
@@ -285,9 +290,15 @@ class _Observer:
         """Not of interest."""
 
 
-def find_recorder(env: Any) -> EpisodeRecorder | VectorRecorder | None:
-    """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it."""
-    return next((found for layer in layers(env) if (found := _recorder_of(layer)) is not None), None)
+def find_recorder(env: Any, *, automatic: bool = False) -> EpisodeRecorder | VectorRecorder | None:
+    """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it.
+
+    Args:
+        env: The environment.
+        automatic: Whether one counts that nobody has asked for (:func:`attach_recorder`).
+    """
+    found = (_recorder_of(layer) for layer in layers(env))
+    return next((one for one in found if one is not None and (automatic or not one.automatic)), None)
 
 
 def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
@@ -296,15 +307,19 @@ def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
     return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
 
 
-def detach(env: _E) -> _E:
+def detach(env: _E, recorder: EpisodeRecorder | VectorRecorder | None = None) -> _E:
     """Undo :func:`attach`: an episode still open ends as one that is closed in the middle.
+
+    Args:
+        env: The environment.
+        recorder: From :func:`attach_recorder`, where others may have been attached since; None for the last one.
 
     Returns:
         The same object, with the methods it had before; untouched where nothing is attached.
     """
-    recorder = attached_recorder(env)
+    recorder = recorder or attached_recorder(env)
     if recorder is not None:
-        uninstall(env)
+        uninstall(env, recorder)
         recorder.close()
     return env
 

@@ -143,11 +143,13 @@ class EpisodeRecorder:
             ends here. Another function in each episode.
         renderer: As given.
         silent: The env was reset inside another one that is recorded: that one's recorder has the episode.
+        automatic: Nobody has asked for this one by name: whoever does takes the environment over.
         picture_is_stale: What ``renderer`` would show is no longer this episode: nothing is rendered.
     """
 
     before_step: Callable[[Any], None]
     after_step: Callable[[Any], None]
+    automatic = False
 
     def __init__(
         self,
@@ -235,7 +237,7 @@ class EpisodeRecorder:
 
         :meth:`after_reset` or :meth:`failed` must follow.
         """
-        if _resetting.recorder is None:
+        if _resetting.recorder is None and not self._suspended:  # else those inside may have the episode
             _resetting.recorder = self
         if self._current is not None or self.recording:  # not in vain: a training resets 1,000 times a second
             self._end(unfinished)

@@ -87,10 +87,12 @@ class VectorRecorder:
         before_step: To be called with the actions about to be taken. Look it up for each step.
         after_step: To be called with what ``env.step`` returned.
         renderer: None: videos are of single environments.
+        automatic: As :class:`EpisodeRecorder`'s.
     """
 
     before_step: Callable[[Any], None]
     after_step: Callable[[Any], None]
+    automatic = False
 
     def __init__(
         self,
@@ -181,7 +183,8 @@ class VectorRecorder:
         try:
             if is_inner(self):
                 return
-            resetting(self)
+            if not self._suspended:  # else those inside may have the episodes
+                resetting(self)
             self._meet()
             # A copy: Gymnasium takes the mask out of the caller's dict.
             self._mask = reset_mask(options, self._count)
