@@ -10,6 +10,8 @@ from wire_server import API_KEY, WireServer, script_deployment
 from robotrace import client as default_client
 from robotrace import faults
 from robotrace.client import Client
+from robotrace.context import handover
+from robotrace.context import run as run_context
 
 
 def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
@@ -32,12 +34,14 @@ def _isolated_session(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _isolated_test(tmp_path_factory, monkeypatch):
-    """No settings and credentials but the test's own, and no client left over."""
+    """No settings and credentials but the test's own, and no client and no run left over."""
     _isolate(monkeypatch, tmp_path_factory.mktemp("home"))
     faults._counts.clear()  # a cause is named once a process, and each test is one
     yield
     default_client.close()
     default_client._default_options.clear()
+    run_context._layers.clear()
+    handover.withdraw()
 
 
 @pytest.fixture

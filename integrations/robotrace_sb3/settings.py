@@ -70,11 +70,6 @@ def resolve_settings(
         if not isinstance(value, bool):
             raise ConfigurationError(f"{name} must be True or False, got {value!r}")
     checked = resolve_options(given)
-    # The training knows these better than an environment variable, which is of the whole machine.
-    checked = replace(
-        checked,
-        **{name: None for name in ("policy_version", "seed") if given.get(name) is None},  # type: ignore[arg-type]
-    )
     train = checked
     if given.get("every_n_episodes") is None and given.get("trigger") is None:
         train = replace(train, every_n_episodes=_EVERY_N_TRAINING_EPISODES)

@@ -8,6 +8,7 @@ from robotrace import evals, types, verify
 from robotrace._version import __version__
 from robotrace.client import Client, close, init, log_episode, start_episode
 from robotrace.config import ENV_API_KEY, ENV_BASE_URL
+from robotrace.context.run import Run, run
 from robotrace.deliver.counters import Status
 from robotrace.episode import Episode, UploadUrl
 from robotrace.errors import (
@@ -46,6 +47,7 @@ __all__ = [
     "Pose3D",
     "RateLimitError",
     "RobotraceError",
+    "Run",
     "ServerError",
     "Status",
     "TransportError",
@@ -61,6 +63,7 @@ __all__ = [
     "init",
     "log_episode",
     "record",
+    "run",
     "start_episode",
     "status",
     "types",

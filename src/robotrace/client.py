@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from robotrace.config import is_quiet, resolve_target
+from robotrace.context.run import run_facts
 from robotrace.context.trace import current_trace
 from robotrace.episode import Episode, UploadUrl, checked_artifact, close_anyway, close_finished
 from robotrace.errors import ConfigurationError
@@ -132,6 +133,10 @@ class Client:
             checked_text(text, value, LONGEST_TEXT.get(text))
         for kind in artifacts:
             checked_choice("artifacts", kind, ArtifactKind)
+        run = run_facts()
+        given = {} if metadata is None else metadata
+        if run.active and isinstance(given, Mapping):
+            given = {**run.as_metadata(), **given}
         key = str(uuid.uuid4())
         payload = create_payload(
             source=source,
@@ -139,13 +144,13 @@ class Client:
             client_episode_id=key,
             name=name,
             robot=robot,
-            policy_version=policy_version,
-            env_version=env_version,
-            git_sha=git_sha,
-            seed=seed,
+            policy_version=run.policy_version if policy_version is None else policy_version,
+            env_version=run.env_version if env_version is None else env_version,
+            git_sha=run.git_sha if git_sha is None else git_sha,
+            seed=run.seed if seed is None else seed,
             fps=fps,
             otel=current_trace(),
-            metadata={} if metadata is None else metadata,
+            metadata=given,
         )
         answer = create_episode(self._transport, payload, idempotency_key=key, retry_rate_limit=True)
         episode = _episode_from(answer, self)

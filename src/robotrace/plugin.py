@@ -42,6 +42,7 @@ try:
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
     from robotrace.context.plain import plain_values
+    from robotrace.context.run import RunFacts, enter_job, run_facts
     from robotrace.faults import report as report_fault
     from robotrace.session import flush, recording_process
 except ModuleNotFoundError as exc:
@@ -60,12 +61,14 @@ __all__ = [
     "LoopEpisode",
     "Options",
     "Renderer",
+    "RunFacts",
     "Series",
     "VectorRecorder",
     "attach",
     "attach_recorder",
     "cubic",
     "detach",
+    "enter_job",
     "every",
     "find_recorder",
     "find_renderer",
@@ -83,6 +86,7 @@ __all__ = [
     "record",
     "report_fault",
     "resolve_options",
+    "run_facts",
 ]
 
 _E = TypeVar("_E")

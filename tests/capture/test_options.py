@@ -144,11 +144,16 @@ def test_a_real_robot_is_in_real_time_and_a_simulator_waits() -> None:
 
 
 def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROBOTRACE_POLICY_VERSION", "from-env")
     monkeypatch.setenv("ROBOTRACE_ROBOT", "arm-2")
+    assert resolve_options({"robot": "given"}).robot == "given"
+    assert resolve_options({}).robot == "arm-2"
+
+
+def test_what_an_episode_is_labelled_with_is_looked_for_at_its_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBOTRACE_POLICY_VERSION", "from-env")
     monkeypatch.setenv("ROBOTRACE_SEED", "12")
-    options = resolve_options({"policy_version": "given"})
-    assert (options.policy_version, options.robot, options.seed) == ("given", "arm-2", 12)
+    options = resolve_options({})
+    assert (options.policy_version, options.seed) == (None, None)
 
 
 def test_a_seed_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

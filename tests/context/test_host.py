@@ -4,21 +4,16 @@ import json
 import os
 import platform
 import sys
-import uuid
 from importlib import metadata
 
 import robotrace
-from robotrace.context.host import host_facts, run_id, versions
+from robotrace.context.host import host_facts, versions
 
 
 def test_the_host_is_named_in_plain_json():
     facts = host_facts()
     assert json.loads(json.dumps(facts)) == facts
     assert (facts["pid"], facts["hostname"]) == (os.getpid(), platform.node())
-
-
-def test_the_run_has_one_id():
-    assert run_id() == run_id() == str(uuid.UUID(run_id()))
 
 
 def test_only_what_is_imported_has_a_version(monkeypatch):

@@ -22,7 +22,8 @@ from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.recording import Recording
 from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_trigger, cubic, every, rate
 from robotrace.context.git import find_git_sha
-from robotrace.context.host import host_facts, run_id, versions
+from robotrace.context.host import host_facts, versions
+from robotrace.context.run import RunFacts, run_facts, said_by_environment
 from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
 from robotrace.ingest import EpisodeFinalStatus, create_payload
@@ -109,6 +110,7 @@ class Start:
         seed: What its reset was given.
         video: Whether it has video, made while it runs.
         labels: The labels as they were at its start.
+        run: The run context as it was at its start.
         trace: The OpenTelemetry trace it belongs to.
         env_index: Which environment of a vector it is of.
         span: Its own span, where ``otel_spans`` asks for one.
@@ -120,6 +122,7 @@ class Start:
     seed: int | None
     video: bool
     labels: Mapping[str, Any]
+    run: RunFacts
     trace: dict[str, str] | None = None
     env_index: int | None = None
     span: EpisodeSpan | None = None
@@ -340,7 +343,8 @@ class Decisions:
         trace = current_trace() if span is None or span.trace is None else span.trace
         deferred = video and self._deferred
         told = None if self.asked is None else Told(self.asked)
-        return Start(index, seed, video and not deferred, dict(self._labels), trace, env_index, span, deferred, told)
+        labels, run = dict(self._labels), run_facts()
+        return Start(index, seed, video and not deferred, labels, run, trace, env_index, span, deferred, told)
 
     def may_start(self, env_index: int | None = None) -> bool:
         """Whether :meth:`start` could record the next episode, were it called now. Nothing is counted.
@@ -376,11 +380,12 @@ class Decisions:
             before_reset: What :meth:`ResetRecord.before` gave for its reset.
             vector: Of an environment of a vector: ``index``, ``num_envs``, ``autoreset_mode``.
         """
-        options = self.options
+        options, run, said = self.options, start.run, said_by_environment()
         told = {} if start.told is None else start.told.begin()
-        seed = start.seed if options.seed is None else options.seed
-        seed = told.get("seed") if seed is None else seed
-        of_what = options.robot if facts is None else facts.env_id
+        # What its reset was given is the episode's own: nothing that is said of many comes before it.
+        seeds = (options.seed, start.seed, run.seed, told.get("seed"), said.seed)
+        seed = next((seed for seed in seeds if seed is not None), None)
+        of_what = run.name or (options.robot if facts is None else facts.env_id)
         which = "" if start.env_index is None else f" env {start.env_index}"
         name = start.labels.get("name") or options.name or (of_what and f"{of_what}{which} #{start.index}")
         reproduce = _NO_ENV if facts is None else ResetRecord.reproduce(facts, dict(before_reset or {}))
@@ -390,13 +395,12 @@ class Decisions:
             "episode_index": start.index,
             **({} if vector is None else {"vector": dict(vector)}),
             "clock": clock.source,
-            "run_id": run_id(),
             "host": host_facts(),
             "versions": versions(),
             "reproduce": reproduce,
             **({"video": self._later(reproduce, name)} if start.deferred else {}),
-            **({"tags": list(options.tags)} if options.tags else {}),
             **told.get("metadata", {}),
+            **run.as_metadata(tags=options.tags),
             **options.metadata,
             **start.labels.get("metadata", {}),
         }
@@ -407,10 +411,19 @@ class Decisions:
             name=_fit(name),
             robot=options.robot,
             policy_version=_fit(
-                start.labels.get("policy_version") or options.policy_version or told.get("policy_version")
+                start.labels.get("policy_version")
+                or options.policy_version
+                or run.policy_version
+                or told.get("policy_version")
+                or said.policy_version
             ),
-            env_version=_fit(options.env_version or (None if facts is None else facts.env_version)),
-            git_sha=options.git_sha or find_git_sha(),
+            env_version=_fit(
+                options.env_version
+                or run.env_version
+                or said.env_version
+                or (None if facts is None else facts.env_version)
+            ),
+            git_sha=options.git_sha or run.git_sha or said.git_sha or find_git_sha(),
             # A larger one is in metadata.reproduce, which has no column's width.
             seed=seed if seed is not None and -_INT64 <= seed < _INT64 else None,
             fps=clock.fps,
@@ -424,7 +437,7 @@ class Decisions:
                     "robotrace.episode.index": start.index,
                     "robotrace.env.id": None if facts is None else facts.env_id,
                     "robotrace.policy.version": payload.get("policy_version"),
-                    "robotrace.run.id": run_id(),
+                    "robotrace.run.id": run.id,
                     "vcs.ref.head.revision": payload.get("git_sha"),
                 }
             )

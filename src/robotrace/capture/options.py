@@ -9,14 +9,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from robotrace.capture.triggers import Trigger, as_trigger
-from robotrace.config import (
-    ENV_ENV_VERSION,
-    ENV_GIT_SHA,
-    ENV_POLICY_VERSION,
-    ENV_ROBOT,
-    ENV_SEED,
-    recording_enabled,
-)
+from robotrace.config import ENV_ROBOT, recording_enabled
+from robotrace.context.run import environment_seed
 from robotrace.context.spans import tracing_installed
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import LONGEST_TEXT, EpisodeSource, checked_choice, checked_text
@@ -91,16 +85,19 @@ class CaptureOptions(TypedDict, total=False):
 class Options:
     """The options with their defaults, checked.
 
+    The first four are looked for at each reset where they are not given: :func:`robotrace.run`, the launcher's job,
+    the framework, ``ROBOTRACE_POLICY_VERSION`` (``…_ENV_VERSION``, ``…_GIT_SHA``, ``…_SEED``), and then what is named.
+
     Attributes:
-        policy_version: What acts; else ``ROBOTRACE_POLICY_VERSION``; else it stays empty.
-        env_version: What it acts in; else ``ROBOTRACE_ENV_VERSION``; else from the env's spec.
-        git_sha: The commit; else ``ROBOTRACE_GIT_SHA``; else from the repository of the running script.
-        seed: Else ``ROBOTRACE_SEED``; else the one given to ``reset``.
+        policy_version: What acts; else it stays empty.
+        env_version: What it acts in; else from the env's spec.
+        git_sha: The commit; else from the repository of the running script.
+        seed: Instead of the one given to ``reset``, which goes before all that is said elsewhere.
         robot: Else ``ROBOTRACE_ROBOT``.
-        name: The episodes' name; else the env's id and the episode's number.
+        name: The episodes' name; else that of the run or the env's id, and the episode's number.
         source: ``sim`` (default), ``real`` or ``replay``.
         metadata: Merged over what is filled in.
-        tags: Stored as ``metadata.tags``.
+        tags: Stored as ``metadata.tags``, after those of the run.
         every_n_episodes: Record episodes 0, n, 2n, …
         trigger: Decides at the reset, instead of ``every_n_episodes``: a callable from :class:`EpisodeStart` to
             bool, or one of the ready-made ones as text: ``every(10)``, ``cubic``, ``rate(1/min)``.
@@ -257,7 +254,7 @@ class Options:
 
 
 def resolve_options(given: Mapping[str, Any]) -> Options:
-    """Check a plugin's keyword arguments and fill what the environment variables say.
+    """Check a plugin's keyword arguments, and what the environment variables say.
 
     Raises:
         TypeError: An option is unknown; the message names it and the nearest one.
@@ -270,32 +267,16 @@ def resolve_options(given: Mapping[str, Any]) -> Options:
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
             raise TypeError(f"unknown option {name!r}{hint}")
     options = dict(given)
-    for name, variable in (
-        ("policy_version", ENV_POLICY_VERSION),
-        ("env_version", ENV_ENV_VERSION),
-        ("git_sha", ENV_GIT_SHA),
-        ("robot", ENV_ROBOT),
-    ):
-        if options.get(name) is None:
-            options[name] = os.environ.get(variable) or None
+    if options.get("robot") is None:
+        options["robot"] = os.environ.get(ENV_ROBOT) or None
     if options.get("seed") is None:
-        options["seed"] = _environment_seed()
+        environment_seed()  # asked again at each reset, where nobody could be told
     return Options(**options)
 
 
 def is_enabled(options: Options) -> bool:
     """Whether to record at all: the option, else the environment variables."""
     return recording_enabled() if options.enabled is None else options.enabled
-
-
-def _environment_seed() -> int | None:
-    text = os.environ.get(ENV_SEED)
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError(f"{ENV_SEED} must be a whole number, got {text!r}") from None
 
 
 def _are_indices(value: Any) -> bool:

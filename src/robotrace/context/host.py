@@ -6,23 +6,16 @@ import os
 import platform
 import socket
 import sys
-import uuid
 from functools import lru_cache
 from importlib import metadata as packages
 from typing import Any
 
 from robotrace._version import __version__
 
-__all__ = ["host_facts", "run_id", "versions"]
+__all__ = ["host_facts", "versions"]
 
 _PACKAGES = ("numpy", "gymnasium", "av", "torch", "mujoco", "stable_baselines3", "sb3_contrib")
 """What decides whether a rollout can be repeated; only what is imported anyway is looked up."""
-
-
-@lru_cache(maxsize=1)
-def run_id() -> str:
-    """An id for this process's run, the same for all its episodes."""
-    return str(uuid.uuid4())
 
 
 def host_facts() -> dict[str, Any]:
