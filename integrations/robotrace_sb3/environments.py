@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
@@ -28,7 +28,7 @@ from robotrace.plugin import (
     raised_in,
 )
 
-__all__ = ["Attached", "base_of"]
+__all__ = ["Attached", "attach_silence", "base_of"]
 
 _ADAPTER = "sb3"
 _INNERMOST = re.compile(r"<([^<>]+)>+$")
@@ -116,7 +116,7 @@ class Attached:
         for one in self._ones:
             env = one.env()
             if one.ours and env is not None:
-                detach(env)
+                detach(env, one.recorder)
         self._ones = []
         if self._stop is not None:
             self._stop()
@@ -136,6 +136,20 @@ class Attached:
             return {_SEEN: {key: rows[index] for key, rows in now.items()} if isinstance(now, Mapping) else now[index]}
 
         return seen
+
+
+def attach_silence(env: Any, options: Options, labels: Labels) -> Attached | None:
+    """Of episodes that are not wanted: where automatic recorders have the environments, one in their place without any.
+
+    Args:
+        env: As :class:`Attached`'s.
+        options: Of its episodes, were they wanted.
+        labels: For nobody.
+    """
+    base = base_of(env)
+    if all(find_recorder(one, automatic=True) is None for one in (base, *_inside(base))):
+        return None
+    return Attached(env, replace(options, max_episodes=0), labels, Series())
 
 
 def _present(env: Any) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:

@@ -19,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from robotrace.plugin import report_fault
 from robotrace_sb3.callback import RoboTraceCallback, find_settings
 from robotrace_sb3.settings import Settings
-from robotrace_sb3.training import begin_learning, end_learning, fail_learning, training_of
+from robotrace_sb3.training import begin_learning, end_learning, fail_learning, forget_all, training_of
 
 __all__ = ["install", "instrument", "rebind_evaluations", "uninstrument"]
 
@@ -49,9 +49,11 @@ def instrument(**arguments: Any) -> None:
 
 
 def uninstrument() -> None:
-    """Undo :func:`instrument` for the trainings to come."""
+    """Undo :func:`instrument`: no training to come is recorded, and none that is recorded for no other reason."""
     global _automatic
-    _automatic = None
+    before, _automatic = _automatic, None
+    if before is not None:
+        forget_all(before)
 
 
 def install() -> None:
