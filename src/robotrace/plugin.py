@@ -41,7 +41,8 @@ try:
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
-    from robotrace.context.plain import plain_values
+    from robotrace.context.git import read_git_sha
+    from robotrace.context.plain import is_secret, plain_values
     from robotrace.context.run import RunFacts, enter_job, run_facts
     from robotrace.faults import report as report_fault
     from robotrace.session import flush, recording_process
@@ -74,6 +75,7 @@ __all__ = [
     "find_renderer",
     "flush",
     "is_enabled",
+    "is_secret",
     "is_vector",
     "new_recorder",
     "new_vector_recorder",
@@ -82,6 +84,7 @@ __all__ = [
     "raised_in",
     "rate",
     "read_arrays",
+    "read_git_sha",
     "read_rows",
     "record",
     "report_fault",

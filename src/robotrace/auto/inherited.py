@@ -32,5 +32,5 @@ def begin(name: str) -> None:
             arguments = json.loads(text)
         except ValueError:
             raise ConfigurationError(f"{ENV_INSTRUMENT} cannot be read") from None
-        instrument(**given_options(arguments))
+        instrument(below=True, **given_options(arguments))
     bring_in(name)

@@ -34,6 +34,9 @@ class _Layer:
     frameworks: frozenset[str] | None
     arguments: Mapping[str, Any]
 
+    def wants(self, name: str) -> bool:
+        return self.arguments.get("enabled") is not False and (self.frameworks is None or name in self.frameworks)
+
 
 _layers: list[_Layer] = []
 _active: dict[str, tuple[Any, _Layer]] = {}
@@ -46,11 +49,14 @@ def modules() -> dict[str, Any]:
     return {found.name: found for found in packages.entry_points(group=GROUP)}
 
 
-def instrument(*, frameworks: Collection[str] | None = None, **arguments: Any) -> Callable[[], None]:
+def instrument(
+    *, frameworks: Collection[str] | None = None, below: bool = False, **arguments: Any
+) -> Callable[[], None]:
     """Record what the frameworks of this process do from here on.
 
     Args:
         frameworks: Of these only, by the names of their modules; None for all that have a plugin.
+        below: Under what is asked for already, which goes before it.
         **arguments: See :class:`robotrace.plugin.Options`; ``phases``, of trainings: ``train``, ``eval`` or both.
 
     Returns:
@@ -79,7 +85,7 @@ def instrument(*, frameworks: Collection[str] | None = None, **arguments: Any) -
         plugins = {known[name].value for name in chosen}
         chosen = frozenset(name for name, entry in known.items() if entry.value in plugins)
     layer = _Layer(chosen, arguments)
-    _layers.append(layer)
+    _layers.insert(0 if below else len(_layers), layer)
     if _watch is None:
         _watch = ImportWatch(known, bring_in)
         _watch.install()
@@ -93,7 +99,7 @@ def bring_in(name: str) -> None:
     """A framework has been imported, or the layers have changed: its plugin is told. Never raises."""
     layer = _layers[-1] if _layers else None
     plugin, told = _active.get(name, (None, None))
-    wanted = layer is not None and (layer.frameworks is None or name in layer.frameworks)
+    wanted = layer is not None and layer.wants(name)
     if plugin is not None and wanted and told is layer:
         return
     try:
