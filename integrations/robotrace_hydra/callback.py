@@ -6,8 +6,13 @@ import logging
 import os
 from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+try:
+    from hydra.experimental.callback import Callback
+    from omegaconf import DictConfig, OmegaConf
+except ModuleNotFoundError as exc:
+    from robotrace.errors import ConfigurationError
+
+    raise ConfigurationError("robotrace_hydra needs hydra-core; run: pip install 'robotrace-dev[hydra]'") from exc
 
 __all__ = ["RoboTraceCallback"]
 
