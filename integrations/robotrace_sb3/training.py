@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from robotrace.errors import ConfigurationError
 from robotrace.plugin import Series, report_fault
-from robotrace_sb3.environments import Attached, base_of
+from robotrace_sb3.environments import AttachedVecEnv, base_of
 from robotrace_sb3.labels import ModelLabels
 from robotrace_sb3.settings import Settings
 
@@ -35,7 +35,7 @@ class Training:
         self._model = weakref.ref(model)
         self._series, self._evaluated = Series(), Series()
         self._labels = ModelLabels(model, "train", hash_policy=settings.hash_policy)
-        self._attached: Attached | None = None
+        self._attached: AttachedVecEnv | None = None
         self._evaluations = 0
 
     def begin(self, env: Any) -> None:
@@ -48,7 +48,7 @@ class Training:
         self.leave()
         if env is not None and "train" in self.settings.phases:
             settings = self.settings
-            self._attached = Attached(
+            self._attached = AttachedVecEnv(
                 env,
                 settings.train,
                 self._labels,
@@ -87,7 +87,7 @@ class Training:
         if shared:
             self.leave()
         try:
-            attached = Attached(
+            attached = AttachedVecEnv(
                 env,
                 self.settings.evaluation,
                 labels,
@@ -101,7 +101,7 @@ class Training:
             return None
         return Evaluation(attached, (lambda: self._go_on(mine)) if shared else None)
 
-    def _go_on(self, before: Attached | None) -> None:
+    def _go_on(self, before: AttachedVecEnv | None) -> None:
         """The training's own environments were evaluated in."""
         env = None if before is None else before.env()
         self.begin(env)
@@ -112,7 +112,7 @@ class Training:
 class Evaluation:
     """One call of ``evaluate_policy``."""
 
-    def __init__(self, attached: Attached | None, after: Any) -> None:
+    def __init__(self, attached: AttachedVecEnv | None, after: Any) -> None:
         self._attached = attached
         self._after = after
 

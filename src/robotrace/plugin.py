@@ -28,19 +28,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robotrace.errors import ConfigurationError
 
 try:
-    from robotrace.capture.attributes import layers
+    from robotrace.capture.attached import Attached, Recorder, detach_recorder
+    from robotrace.capture.attributes import layers, own_attribute, own_values
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.calls import raised_in
     from robotrace.capture.clock import read_attribute
-    from robotrace.capture.decisions import Labels, Series
+    from robotrace.capture.decisions import Labels, Sampling, Series
     from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
+    from robotrace.capture.phases import PhaseOptions, check_phases, resolve_phases
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
     from robotrace.capture.rows import Graph, read_arrays, read_rows
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
+    from robotrace.context.host import run_id
     from robotrace.context.plain import plain_values
     from robotrace.faults import report as report_fault
     from robotrace.session import flush, recording_process
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = [
+    "Attached",
     "CaptureOptions",
     "EpisodeEnd",
     "EpisodeRecorder",
@@ -59,22 +63,30 @@ __all__ = [
     "Labels",
     "LoopEpisode",
     "Options",
+    "PhaseOptions",
+    "Recorder",
     "Renderer",
+    "Sampling",
     "Series",
     "VectorRecorder",
     "attach",
     "attach_recorder",
+    "check_phases",
     "cubic",
     "detach",
     "every",
     "find_recorder",
+    "find_recorders",
     "find_renderer",
     "flush",
     "is_enabled",
     "is_vector",
+    "layers",
     "new_recorder",
     "new_vector_recorder",
     "observe",
+    "own_attribute",
+    "own_values",
     "plain_values",
     "raised_in",
     "rate",
@@ -83,6 +95,8 @@ __all__ = [
     "record",
     "report_fault",
     "resolve_options",
+    "resolve_phases",
+    "run_id",
 ]
 
 _E = TypeVar("_E")
@@ -202,7 +216,7 @@ def attach_recorder(
     vector: Mapping[str, Any] | None = None,
     env_id: str | None = None,
     beside: Callable[[], Mapping[str, Any]] | None = None,
-) -> EpisodeRecorder | VectorRecorder:
+) -> Recorder:
     """A new recorder before an environment's own methods, which :func:`detach` takes away again.
 
     Ask :func:`find_recorder` first: two recorders before one environment make one record, the outer one's.
@@ -285,12 +299,38 @@ class _Observer:
         """Not of interest."""
 
 
-def find_recorder(env: Any) -> EpisodeRecorder | VectorRecorder | None:
+def find_recorder(env: Any) -> Recorder | None:
     """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it."""
     return next((found for layer in layers(env) if (found := _recorder_of(layer)) is not None), None)
 
 
-def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
+def find_recorders(env: Any) -> list[tuple[Any, Recorder]]:
+    """The recorders that somebody has put there already: theirs is the record.
+
+    Args:
+        env: An environment or a vector of them, Stable-Baselines3's too.
+
+    Returns:
+        Each with what it is attached to: the first one from the outside in, or else those of the environments that a
+        vector has in this process. None: nobody records it.
+    """
+    while True:
+        found = find_recorder(env)
+        if found is not None:
+            return [(env, found)]
+        inner = own_attribute(env, "venv")
+        if inner is None:
+            break
+        env = inner
+    *_, base = layers(env)
+    inside = own_attribute(base, "envs")
+    if not isinstance(inside, (list, tuple)) or not is_vector(base):
+        return []
+    recorded = [(one, find_recorder(one)) for one in inside]
+    return [(one, found) for one, found in recorded if found is not None]
+
+
+def _recorder_of(env: Any) -> Recorder | None:
     # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
     found = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
     return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
@@ -302,10 +342,7 @@ def detach(env: _E) -> _E:
     Returns:
         The same object, with the methods it had before; untouched where nothing is attached.
     """
-    recorder = attached_recorder(env)
-    if recorder is not None:
-        uninstall(env)
-        recorder.close()
+    detach_recorder(env)
     return env
 
 
