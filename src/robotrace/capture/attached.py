@@ -39,9 +39,9 @@ class Attached:
         return bool(self._ones)
 
     @property
-    def ours(self) -> bool:
-        """Whether the plugin has attached them; where somebody else has, theirs is the record."""
-        return any(one.ours for one in self._ones)
+    def recorders(self) -> list[Recorder]:
+        """All of them."""
+        return [one.recorder for one in self._ones]
 
     def add(self, env: Any, recorder: Recorder, *, ours: bool) -> None:
         """One more.
