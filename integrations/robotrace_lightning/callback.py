@@ -312,12 +312,20 @@ class RoboTraceCallback(Callback):
             run.open_loop.end()
         if trainer.is_last_batch or trainer.state.fn.value == "validate":  # not in the middle of an epoch
             run.evaluate()
+        run.say(nothing=True)
+
+    @_contained
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        """A test is over."""
+        if self._run is not None:
+            self._run.say(nothing=True)
 
     @_contained
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """An epoch without a validation at its end has had no evaluation."""
         if self._run is not None:
             self._run.evaluate()
+            self._run.say(nothing=True)
 
 
 def _flush_worker() -> None:

@@ -91,7 +91,7 @@ def _inside(where: str, root: Any) -> Iterator[tuple[str, Any]]:
         return
     while queue:
         place, holder, depth = queue.popleft()
-        for name, attribute in _attributes(holder):
+        for name, attribute in _attributes(holder, named=depth == 0):
             for below, value in _each(f"{place}.{name}" if name else place, attribute):
                 if isinstance(value, _HOLDS_NONE) or value is None or id(value) in seen:
                     continue
@@ -102,18 +102,19 @@ def _inside(where: str, root: Any) -> Iterator[tuple[str, Any]]:
                     queue.append((below, value, depth + 1))
 
 
-def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:
+def _attributes(holder: Any, *, named: bool) -> Iterator[tuple[str, Any]]:
     if isinstance(holder, DataLoader):
         holder, _ = _dataset_of(holder)
-    if isinstance(holder, torch.nn.Module):
+    if isinstance(holder, torch.nn.Module) or (named and hasattr(holder, "__dict__")):
         for name, value in list(vars(holder).items()):
             if name not in _OF_MODULES:
                 yield name, value
-        yield from list(holder._modules.items())
+        yield from list(vars(holder).get("_modules", {}).items())
         return
-    named = {id(value): name for name in _NAMES if (value := own_attribute(holder, name)) is not None}
+    # Not by its __dict__: an agent's own reads would be slower from then on.
+    known = {id(value): name for name in _NAMES if (value := own_attribute(holder, name)) is not None}
     for value in list(own_values(holder)):
-        yield named.get(id(value), ""), value
+        yield known.get(id(value), ""), value
 
 
 def _each(where: str, value: Any) -> Iterator[tuple[str, Any]]:

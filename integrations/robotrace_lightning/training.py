@@ -70,7 +70,11 @@ class Run:
             options = replace(settings.options.evaluation, max_episodes=None, keep_partial="always")
             self._rollouts = Rollouts(settings, options, series.rollouts, self.facts, module)
         self.open_loop = OpenLoop(settings, self.facts) if settings.val_batches else None
-        self.look()
+        try:
+            self.look()
+        except Exception:
+            self.leave()
+            raise
 
     def look(self) -> None:
         """Look for environments that there were not before."""
@@ -78,9 +82,8 @@ class Run:
         if trainer is None or module is None:
             return
         given = self._settings.env
-        found = [
-            Found("env", one) for one in (given if isinstance(given, (list, tuple)) else [given]) if one is not None
-        ]
+        given = list(given) if isinstance(given, (list, tuple)) else [given]
+        found = [Found("env", one) for one in given if one is not None]
         if self._settings.discover:
             others = [one for one in trainer.callbacks if not hasattr(type(one), "robotrace_settings")]
             found += find_environments(module, trainer.datamodule, _loaders(trainer), others)
@@ -88,12 +91,15 @@ class Run:
         if fresh and self._said:
             _say(trainer, "recording " + _named(fresh) + " too")
 
-    def say(self) -> None:
-        """One line: what was found."""
+    def say(self, *, nothing: bool = False) -> None:
+        """One line: what was found.
+
+        Args:
+            nothing: Whether to say so where there is nothing; too early before somebody has had the time to make it.
+        """
         trainer = self._trainer()
         if trainer is None or self._said:
             return
-        self._said = True
         held = [Found(one.where, env) for one in self._held if (env := one.env()) is not None]
         parts = [f"recording {_named(held)}"] if held else []
         if self._rollouts is not None:
@@ -102,7 +108,9 @@ class Run:
             parts.append(f"{self._settings.eval_episodes} episodes of eval_env after {when}")
         if self.open_loop is not None:
             parts.append(f"{self._settings.val_batches} batches of each validation")
-        _say(trainer, "; ".join(parts) or "no environment found; pass eval_env=... for episodes of its own")
+        if parts or nothing:
+            self._said = True
+            _say(trainer, "; ".join(parts) or "no environment found; pass eval_env=... for episodes of its own")
 
     def begin_epoch(self) -> None:
         """A training's epoch begins."""
@@ -159,7 +167,7 @@ class Run:
         env = found.env
         if any(one.env() is env for one in self._held) or found.where in self._refused:
             return False
-        if self._rollouts is not None and self._rollouts.env is env:
+        if self._rollouts is not None and self._rollouts.shares(env):
             raise ConfigurationError(f"eval_env is {found.where}, which the run itself uses; give it one of its own")
         attached = Attached()
         ours = {id(recorder) for one in self._held for recorder in one.attached.recorders}
