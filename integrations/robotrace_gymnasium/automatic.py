@@ -67,7 +67,7 @@ def instrument(*, phases: object = None, **options: Any) -> None:
     """
     global _options, _series
     _options, _series = resolve_options(options), Series()
-    if not _undo:
+    if not _undo and _options.enabled is not False:
         for name in _FUNCTIONS:
             _replace_function(name)
         for name in _VECTORS:

@@ -47,7 +47,7 @@ class RoboTraceCallback(Callback):  # type: ignore[misc, unused-ignore]
                 from robotrace_hydra.jobs import Job
 
                 self._job = Job(config, settings, kwargs.get("task_function"))
-            elif enabled is False and "ROBOTRACE_INSTRUMENT" in os.environ:  # below `robotrace run`
+            elif enabled is False and _is_on_by_itself():
                 from robotrace_hydra.jobs import Unrecorded
 
                 self._job = Unrecorded()
@@ -93,7 +93,16 @@ def _resolve_enabled(settings: dict[str, Any]) -> bool | None:
         value = settings.get(name)
         if value is not None:
             return _as_flag(value)
-    return True if os.environ.get("ROBOTRACE_ENABLED", "").strip().lower() in _TRUE else None
+    return True if _environment_says_so() else None
+
+
+def _is_on_by_itself() -> bool:
+    """Whether something is recorded here without us: below ``robotrace run``, or where the environment says so."""
+    return "ROBOTRACE_INSTRUMENT" in os.environ or _environment_says_so()
+
+
+def _environment_says_so() -> bool:
+    return os.environ.get("ROBOTRACE_ENABLED", "").strip().lower() in _TRUE
 
 
 def _as_flag(value: Any) -> bool:

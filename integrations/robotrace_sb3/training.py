@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from robotrace.errors import ConfigurationError
 from robotrace.plugin import Series, report_fault
-from robotrace_sb3.environments import Attached, attach_silence, base_of
+from robotrace_sb3.environments import AttachedVecEnv, attach_silence, base_of
 from robotrace_sb3.labels import ModelLabels
 from robotrace_sb3.settings import Settings
 
@@ -35,7 +35,7 @@ class Training:
         self._model = weakref.ref(model)
         self._series, self._evaluated = Series(), Series()
         self._labels = ModelLabels(model, "train", hash_policy=settings.hash_policy)
-        self._attached: Attached | None = None
+        self._attached: AttachedVecEnv | None = None
         self._evaluations = 0
 
     def begin(self, env: Any) -> None:
@@ -50,7 +50,7 @@ class Training:
         if env is not None and "train" not in settings.phases:
             self._attached = attach_silence(env, settings.train, self._labels)
         elif env is not None:
-            self._attached = Attached(
+            self._attached = AttachedVecEnv(
                 env,
                 settings.train,
                 self._labels,
@@ -88,12 +88,12 @@ class Training:
         shared = mine is not None and mine.base() is base_of(env)
         if shared:
             self.leave()
-        attached: Attached | None
+        attached: AttachedVecEnv | None
         try:
             if "eval" not in self.settings.phases:
                 attached = attach_silence(env, self.settings.evaluation, labels)
             else:
-                attached = Attached(
+                attached = AttachedVecEnv(
                     env,
                     self.settings.evaluation,
                     labels,
@@ -107,7 +107,7 @@ class Training:
             return None
         return Evaluation(attached, (lambda: self._go_on(mine)) if shared else None)
 
-    def _go_on(self, before: Attached | None) -> None:
+    def _go_on(self, before: AttachedVecEnv | None) -> None:
         """The training's own environments were evaluated in."""
         env = None if before is None else before.env()
         self.begin(env)
@@ -118,7 +118,7 @@ class Training:
 class Evaluation:
     """One call of ``evaluate_policy``."""
 
-    def __init__(self, attached: Attached | None, after: Any) -> None:
+    def __init__(self, attached: AttachedVecEnv | None, after: Any) -> None:
         self._attached = attached
         self._after = after
 

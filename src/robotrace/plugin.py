@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robotrace.errors import ConfigurationError
 
 try:
-    from robotrace.capture.attributes import layers
+    from robotrace.capture.attached import Attached, Recorder, detach_recorder
+    from robotrace.capture.attributes import layers, own_attribute, own_values
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.calls import raised_in
     from robotrace.capture.clock import read_attribute
-    from robotrace.capture.decisions import Labels, Series
+    from robotrace.capture.decisions import Labels, Sampling, Series
     from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
+    from robotrace.capture.phases import PhaseOptions, check_phases, resolve_phases
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
     from robotrace.capture.rows import Graph, read_arrays, read_rows
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = [
+    "Attached",
     "CaptureOptions",
     "EpisodeEnd",
     "EpisodeRecorder",
@@ -61,25 +64,33 @@ __all__ = [
     "Labels",
     "LoopEpisode",
     "Options",
+    "PhaseOptions",
+    "Recorder",
     "Renderer",
     "RunFacts",
+    "Sampling",
     "Series",
     "VectorRecorder",
     "attach",
     "attach_recorder",
+    "check_phases",
     "cubic",
     "detach",
     "enter_job",
     "every",
     "find_recorder",
+    "find_recorders",
     "find_renderer",
     "flush",
     "is_enabled",
     "is_secret",
     "is_vector",
+    "layers",
     "new_recorder",
     "new_vector_recorder",
     "observe",
+    "own_attribute",
+    "own_values",
     "plain_values",
     "raised_in",
     "rate",
@@ -89,7 +100,9 @@ __all__ = [
     "record",
     "report_fault",
     "resolve_options",
+    "resolve_phases",
     "run_facts",
+    "run_id",
 ]
 
 _E = TypeVar("_E")
@@ -210,7 +223,7 @@ def attach_recorder(
     env_id: str | None = None,
     beside: Callable[[], Mapping[str, Any]] | None = None,
     automatic: bool = False,
-) -> EpisodeRecorder | VectorRecorder:
+) -> Recorder:
     """A new recorder before an environment's own methods, which :func:`detach` takes away again.
 
     Ask :func:`find_recorder` first: two recorders before one environment make one record, the outer one's.
@@ -297,7 +310,12 @@ class _Observer:
         """Not of interest."""
 
 
-def find_recorder(env: Any, *, automatic: bool = False) -> EpisodeRecorder | VectorRecorder | None:
+def run_id() -> str:
+    """The id of the run that this process is in."""
+    return run_facts().id
+
+
+def find_recorder(env: Any, *, automatic: bool = False) -> Recorder | None:
     """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it.
 
     Args:
@@ -308,13 +326,40 @@ def find_recorder(env: Any, *, automatic: bool = False) -> EpisodeRecorder | Vec
     return next((one for one in found if one is not None and (automatic or not one.automatic)), None)
 
 
-def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
+def find_recorders(env: Any, *, automatic: bool = False) -> list[tuple[Any, Recorder]]:
+    """The recorders that somebody has put there already: theirs is the record.
+
+    Args:
+        env: An environment or a vector of them, Stable-Baselines3's too.
+        automatic: As :func:`find_recorder`'s.
+
+    Returns:
+        Each with what it is attached to: the first one from the outside in, or else those of the environments that a
+        vector has in this process. None: nobody records it.
+    """
+    while True:
+        found = find_recorder(env, automatic=automatic)
+        if found is not None:
+            return [(env, found)]
+        inner = own_attribute(env, "venv")
+        if inner is None:
+            break
+        env = inner
+    *_, base = layers(env)
+    inside = own_attribute(base, "envs")
+    if not isinstance(inside, (list, tuple)) or not is_vector(base):
+        return []
+    recorded = [(one, find_recorder(one, automatic=automatic)) for one in inside]
+    return [(one, found) for one, found in recorded if found is not None]
+
+
+def _recorder_of(env: Any) -> Recorder | None:
     # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
     found = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
     return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
 
 
-def detach(env: _E, recorder: EpisodeRecorder | VectorRecorder | None = None) -> _E:
+def detach(env: _E, recorder: Recorder | None = None) -> _E:
     """Undo :func:`attach`: an episode still open ends as one that is closed in the middle.
 
     Args:
@@ -324,10 +369,7 @@ def detach(env: _E, recorder: EpisodeRecorder | VectorRecorder | None = None) ->
     Returns:
         The same object, with the methods it had before; untouched where nothing is attached.
     """
-    recorder = recorder or attached_recorder(env)
-    if recorder is not None:
-        uninstall(env, recorder)
-        recorder.close()
+    detach_recorder(env, recorder)
     return env
 
 

@@ -35,7 +35,7 @@ class _Layer:
     arguments: Mapping[str, Any]
 
     def wants(self, name: str) -> bool:
-        return self.arguments.get("enabled") is not False and (self.frameworks is None or name in self.frameworks)
+        return self.frameworks is None or name in self.frameworks
 
 
 _layers: list[_Layer] = []
@@ -99,16 +99,16 @@ def bring_in(name: str) -> None:
     """A framework has been imported, or the layers have changed: its plugin is told. Never raises."""
     layer = _layers[-1] if _layers else None
     plugin, told = _active.get(name, (None, None))
-    wanted = layer is not None and layer.wants(name)
-    if plugin is not None and wanted and told is layer:
+    if plugin is not None and told is layer:
         return
     try:
         if plugin is not None:
             _active.pop(name)
             plugin.uninstrument()
-        if layer is not None and wanted:
+        if layer is not None:
             plugin = plugin or modules()[name].load()
-            plugin.instrument(**layer.arguments)
+            # One that is not wanted is told so: by itself it may go by the environment's variables.
+            plugin.instrument(**(layer.arguments if layer.wants(name) else {"enabled": False}))
             _active[name] = plugin, layer
     except RobotraceError as exc:
         _log.warning("nothing of %s is recorded: %s", name, exc)

@@ -20,6 +20,7 @@ from robotrace.capture.clock import EnvClock, find_clock, read_attribute
 from robotrace.capture.decisions import (
     Decisions,
     Labels,
+    Sampling,
     Series,
     Start,
     Verdict,
@@ -207,6 +208,15 @@ class EpisodeRecorder:
     def ask(self, labels: Labels | None) -> None:
         """Have a framework asked about each of the episodes to come; None: nobody any more."""
         self._decisions.asked = labels
+
+    def sample_by(self, sampling: Callable[[], Sampling | None] | None) -> None:
+        """Have a framework asked at each reset which episodes are recorded; None: the options say it again.
+
+        Args:
+            sampling: Returns by what it is decided now, and the same object as long as that is the same; None: nothing
+                is recorded now.
+        """
+        self._decisions.sampled_by = sampling
 
     def suspend(self) -> None:
         """Begin no episode until :meth:`resume`: whoever steps the env now is not the one whose episodes these are.

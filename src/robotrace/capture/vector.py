@@ -37,6 +37,7 @@ from robotrace.capture.clock import read_attribute
 from robotrace.capture.decisions import (
     Decisions,
     Labels,
+    Sampling,
     Series,
     Start,
     Verdict,
@@ -156,6 +157,10 @@ class VectorRecorder:
     def ask(self, labels: Labels | None) -> None:
         """Have a framework asked about each of the episodes to come, as :meth:`EpisodeRecorder.ask`."""
         self._decisions.asked = labels
+
+    def sample_by(self, sampling: Callable[[], Sampling | None] | None) -> None:
+        """Have a framework asked which episodes are recorded, as :meth:`EpisodeRecorder.sample_by`."""
+        self._decisions.sampled_by = sampling
 
     def suspend(self) -> None:
         """Begin no episode until :meth:`resume`, as :meth:`EpisodeRecorder.suspend`."""

@@ -14,7 +14,17 @@ from robotrace._version import __version__
 
 __all__ = ["host_facts", "versions"]
 
-_PACKAGES = ("numpy", "gymnasium", "av", "torch", "mujoco", "stable_baselines3", "sb3_contrib")
+_PACKAGES = (
+    "numpy",
+    "gymnasium",
+    "av",
+    "torch",
+    "mujoco",
+    "stable_baselines3",
+    "sb3_contrib",
+    "lightning",
+    "pytorch_lightning",
+)
 """What decides whether a rollout can be repeated; only what is imported anyway is looked up."""
 
 
