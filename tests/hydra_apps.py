@@ -132,7 +132,14 @@ def run_app(folder: Path, *arguments: str, python: tuple[str, ...] = (), **envir
     return subprocess.run(
         [sys.executable, *python, "train.py", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ROBOTRACE_MODE": "offline", **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "ROBOTRACE_MODE": "offline",
+            "SDL_VIDEODRIVER": "dummy",
+            "XDG_RUNTIME_DIR": str(folder),  # without it pygame has something to say as soon as it renders
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=240,

@@ -1,26 +1,22 @@
 """Where Gymnasium is changed, and nowhere else: ``make``, ``make_vec`` and the constructors of its vectors.
 
-``make`` is given other code, and stays the function it is: so it is the same under every name that a program has given
-it by then (``from gymnasium import make``, a ``partial``, the globals of a function that came out of a pickle), it can be
-pickled as before, and nothing has to be looked for to undo it.
-
 What is recorded is what ``make`` returns, by a recorder that nobody has asked for: one that the program or another
 plugin puts around it has the episodes instead.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
-import types
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs import registration
 
+from robotrace.auto import around_function, stand_in
 from robotrace.errors import ConfigurationError
 from robotrace.plugin import (
     EpisodeRecorder,
@@ -34,9 +30,8 @@ from robotrace.plugin import (
     report_fault,
     resolve_options,
 )
-from robotrace_gymnasium.importlib_bootstrap import around_constructor, code_of
 
-__all__ = ["instrument", "uninstrument"]
+__all__ = ["instrument", "note_recorder", "uninstrument"]
 
 _log = logging.getLogger("robotrace")
 
@@ -47,6 +42,16 @@ _MAX_LAYERS = 64
 _WORKERS = frozenset({"gymnasium.vector.async_vector_env", "stable_baselines3.common.vec_env.subproc_vec_env"})
 """Modules whose workers call the functions that make environments: those are recorded in the process of the vector."""
 
+
+class _Inside(threading.local):
+    """How many of these calls this thread is in: an environment made within another one is part of it."""
+
+    depth = 0
+    recorded = False
+    """Whether somebody has asked for a recorder meanwhile, in a function that a vector calls."""
+
+
+_inside = _Inside()
 _options: Options | None = None
 _series = Series()
 _attached: dict[int, tuple[weakref.ref[Any], EpisodeRecorder | VectorRecorder]] = {}
@@ -69,7 +74,7 @@ def instrument(*, phases: object = None, **options: Any) -> None:
     _options, _series = resolve_options(options), Series()
     if not _undo and _options.enabled is not False:
         for name in _FUNCTIONS:
-            _replace_function(name)
+            _undo.append(stand_in(getattr(registration, name), _making))
         for name in _VECTORS:
             _replace_constructor(getattr(gym.vector, name))
 
@@ -87,28 +92,14 @@ def uninstrument() -> None:
     _attached.clear()
 
 
-def _replace_function(name: str) -> None:
-    function: Any = getattr(registration, name, None)  # 0.29 has no make_vec in some of its builds
-    if not isinstance(function, types.FunctionType) or function.__closure__:
-        return
-    code = function.__code__
-    original = types.FunctionType(code, function.__globals__, name, function.__defaults__)
-    original.__kwdefaults__ = function.__kwdefaults__
-    signature = inspect.signature(function)
-    function.__code__ = standin = code_of(name, (original, _made))
-    function.__signature__ = signature  # type: ignore[attr-defined]
-
-    def undo() -> None:
-        if function.__code__ is standin:
-            function.__code__ = code
-            del function.__signature__
-
-    _undo.append(undo)
+def note_recorder() -> None:
+    """A recorder was asked for, by a program's own code."""
+    _inside.recorded = True
 
 
 def _replace_constructor(kind: Any) -> None:
     original = kind.__dict__["__init__"]
-    kind.__init__ = ours = around_constructor(original, _constructed)
+    kind.__init__ = ours = around_function(original, _constructing)
 
     def undo() -> None:
         if kind.__dict__["__init__"] is ours:
@@ -117,8 +108,31 @@ def _replace_constructor(kind: Any) -> None:
     _undo.append(undo)
 
 
-def _made(env: Any) -> None:
+def _making(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any, BaseException | None], None]:
+    """``make`` or ``make_vec`` is called."""
+    _inside.depth += 1
+    return _made
+
+
+def _constructing(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any, BaseException | None], None]:
+    """The constructor of a vector is called."""
+    before, _inside.recorded = _inside.recorded, False
+    _inside.depth += 1
+
+    def finish(_: None, error: BaseException | None) -> None:
+        _inside.depth -= 1
+        recorded, _inside.recorded = _inside.recorded, before
+        if error is None:
+            _constructed(args[0], recorded)
+
+    return finish
+
+
+def _made(env: Any, error: BaseException | None) -> None:
     """``make`` or ``make_vec`` returns it."""
+    _inside.depth -= 1
+    if _inside.depth or error is not None:
+        return
     try:
         if _is_wanted() and find_recorder(env, automatic=True) is None:
             _attach(env)

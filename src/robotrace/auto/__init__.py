@@ -5,7 +5,18 @@ plugins of the frameworks change in them (:mod:`robotrace.auto.instrumentation`)
 Hydra switch it on.
 """
 
+from robotrace.auto.importlib_bootstrap import Around, around_function, is_stood_in, stand_in
 from robotrace.auto.instrumentation import fail_open_episodes, instrument, seal_episodes
 from robotrace.auto.settings import RUN_FIELDS, given_options
 
-__all__ = ["RUN_FIELDS", "fail_open_episodes", "given_options", "instrument", "seal_episodes"]
+__all__ = [
+    "RUN_FIELDS",
+    "Around",
+    "around_function",
+    "fail_open_episodes",
+    "given_options",
+    "instrument",
+    "is_stood_in",
+    "seal_episodes",
+    "stand_in",
+]
