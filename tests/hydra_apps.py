@@ -32,7 +32,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
 def train(cfg):
-    model = PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32, n_epochs=1, seed=cfg.get("seed", 3), device="cpu")
+    settings = {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "device": "cpu"}
+    model = PPO("MlpPolicy", "CartPole-v1", seed=cfg.get("seed", 3), **settings)
     model.learn(64)
     return evaluate_policy(model, model.get_env(), n_eval_episodes=1)[0]
 """
@@ -127,7 +128,9 @@ def write_app(folder: Path, form: str, train: str = LOOP, config: str = "") -> N
         (folder / "own_callback.py").write_text(_OWN_CALLBACK)
 
 
-def run_app(folder: Path, *arguments: str, python: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+def run_app(
+    folder: Path, *arguments: str, python: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """``python train.py ARGUMENTS`` in its folder."""
     return subprocess.run(
         [sys.executable, *python, "train.py", *arguments],

@@ -1,4 +1,4 @@
-"""The callback that Hydra makes in every app; what it does for a job that is recorded is in :mod:`robotrace_hydra.jobs`."""
+"""The callback that Hydra makes in every app; what it does for a recorded job is in :mod:`robotrace_hydra.jobs`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FALSE = ("0", "false", "no", "off")
 _OURS = "hydra.callbacks.robotrace"
 
 
-class RoboTraceCallback(Callback):  # type: ignore[misc, unused-ignore]
+class RoboTraceCallback(Callback):
     """Records the jobs of a Hydra app, where it is switched on: ``hydra.callbacks.robotrace.enabled=true``.
 
     It never raises, and is switched off unless the command line, the app's config or ``ROBOTRACE_ENABLED`` says
@@ -68,23 +68,26 @@ class RoboTraceCallback(Callback):  # type: ignore[misc, unused-ignore]
         return {**self.__dict__, "_job": None}
 
     def _of_job(self, config: DictConfig) -> dict[str, Any]:
-        """The settings, with the interpolations and the choices of the job and under them what the app's config says."""
+        """The settings as the job's config has them, and under them what the app's own block says."""
         settings = self._settings
         try:
             ours = OmegaConf.select(config, _OURS)
             if ours is not None:
-                found = OmegaConf.to_container(ours, resolve=True)
-                settings = {name: value for name, value in found.items() if not name.startswith("_")}  # type: ignore[union-attr, misc]
+                settings = {name: value for name, value in _plain(ours).items() if not name.startswith("_")}
         except Exception:  # an interpolation of another job's: as it was at the start, then
             pass
         block = OmegaConf.select(config, "robotrace")
         if not isinstance(block, DictConfig) or "enabled" not in block:  # else it is the app's own affair
             return settings
-        told = OmegaConf.to_container(block, resolve=True)
-        assert isinstance(told, dict)
-        merged = {**settings, **{str(name): value for name, value in told.items() if settings.get(name) is None}}
+        told = _plain(block)
+        merged = {**settings, **{name: value for name, value in told.items() if settings.get(name) is None}}
         # The block's `enabled` is the weakest of those that say anything.
         return {**merged, "enabled": settings.get("enabled"), "app_enabled": told["enabled"]}
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    values: Any = OmegaConf.to_container(node, resolve=True)
+    return {str(name): value for name, value in values.items()}
 
 
 def _resolve_enabled(settings: dict[str, Any]) -> bool | None:

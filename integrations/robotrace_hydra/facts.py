@@ -59,7 +59,7 @@ def describe_job(cfg: DictConfig, *, log_config: bool = True, redact: Sequence[s
         log_config: Whether the config itself is told; its hash is in any case.
         redact: Patterns of names that are secrets too, as ``*wandb*``.
     """
-    task = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    task = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     values = OmegaConf.to_container(task, resolve=False, enum_to_str=True)
     secrets = {str(value) for value in _secrets(values, redact) if len(str(value)) >= _SHORTEST_SECRET}
     mode = str(_at(cfg, "hydra.mode") or "").rpartition(".")[2].lower()
@@ -119,9 +119,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 def _without(value: Any, redact: Sequence[str]) -> Any:
     if isinstance(value, Mapping):
-        return {
-            name: _REDACTED if _is_secret(name, redact) else _without(item, redact) for name, item in value.items()
-        }
+        return {name: _REDACTED if _is_secret(name, redact) else _without(item, redact) for name, item in value.items()}
     return [_without(item, redact) for item in value] if isinstance(value, list) else value
 
 

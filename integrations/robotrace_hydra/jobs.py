@@ -51,7 +51,9 @@ class Job:
         facts.setdefault("seed", find_seed(cfg, place))
         if not os.environ.get(config.ENV_GIT_SHA):
             facts.setdefault("git_sha", _git_sha(cfg, task_function))
-        described = describe_job(cfg, log_config=bool(said.pop("log_config", True)), redact=said.pop("redact", None) or ())
+        described = describe_job(
+            cfg, log_config=bool(said.pop("log_config", True)), redact=said.pop("redact", None) or ()
+        )
         facts["metadata"] = {"hydra": described, **(facts.get("metadata") or {})}
         self._undo = auto.instrument(**{**said, "enabled": True})
         try:

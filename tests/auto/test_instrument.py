@@ -31,6 +31,10 @@ CARTPOLE = "CartPole-v1"
 makes_cartpole = functools.partial(already_bound, CARTPOLE)
 
 
+def _same(env: Any) -> Any:
+    return env
+
+
 @pytest.fixture
 def instrument() -> Iterator[Callable[..., Callable[[], None]]]:
     undoes = []
@@ -95,7 +99,7 @@ def test_every_way_to_make_one_is_one_episode(make: Callable[[], Any], instrumen
         lambda: gym.vector.AsyncVectorEnv([makes_cartpole] * 2, context="fork"),
         lambda: gym.make_vec(CARTPOLE, 2, vectorization_mode="sync"),
         lambda: gym.make_vec(CARTPOLE, 2),
-        lambda: gym.vector.SyncVectorEnv([lambda env=gym.make(CARTPOLE): env, makes_cartpole]),
+        lambda: gym.vector.SyncVectorEnv([functools.partial(_same, gym.make(CARTPOLE)), makes_cartpole]),
     ],
     ids=["sync", "async", "make_vec sync", "make_vec", "made before"],
 )
@@ -119,10 +123,17 @@ def test_one_that_is_recorded_by_the_program_is_recorded_once_and_as_the_program
     instrument()
     rollout(RoboTraceRecorder(gym.make(CARTPOLE), policy_version="wrapped", video=False))
     rollout(robotrace.attach(gym.make(CARTPOLE), policy_version="attached", video=False))
-    envs = gym.vector.SyncVectorEnv([lambda: RoboTraceRecorder(gym.make(CARTPOLE), policy_version="in it", video=False)])
+    envs = gym.vector.SyncVectorEnv(
+        [lambda: RoboTraceRecorder(gym.make(CARTPOLE), policy_version="in it", video=False)]
+    )
     rollout_of_one(envs)
     rollout_of_one(RoboTraceRecorder(gym.vector.SyncVectorEnv([makes_cartpole]), policy_version="around", video=False))
-    assert sorted(episode.create["policy_version"] for episode in recorded()) == ["around", "attached", "in it", "wrapped"]
+    assert sorted(episode.create["policy_version"] for episode in recorded()) == [
+        "around",
+        "attached",
+        "in it",
+        "wrapped",
+    ]
 
 
 def rollout_of_one(envs: Any) -> None:
@@ -254,9 +265,7 @@ def test_an_environment_that_nobody_holds_is_not_held(instrument: Any) -> None:
     assert automatic._attached == {}
 
 
-def test_switched_off_by_the_environment_it_records_nothing(
-    instrument: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_switched_off_by_the_environment_it_records_nothing(instrument: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBOTRACE_MODE", "disabled")
     instrument()
     env = gym.make(CARTPOLE)

@@ -223,9 +223,7 @@ def test_every_option_reaches_the_recording(tmp_path: Path) -> None:
         (("--", "python3", "-Iu", "train.py"), 1, "robotrace: python -I runs isolated, and nothing could be recorded"),
     ],
 )
-def test_what_cannot_be_run_is_one_clear_error(
-    loop: Path, arguments: tuple[str, ...], code: int, message: str
-) -> None:
+def test_what_cannot_be_run_is_one_clear_error(loop: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
     result = robotrace("run", *arguments, cwd=loop.parent)
     assert (result.returncode, result.stdout) == (code, "")
     assert message in result.stderr

@@ -21,8 +21,8 @@ __all__ = ["Around", "around_function", "is_stood_in", "stand_in"]
 
 Finish: TypeAlias = "Callable[[Any, BaseException | None], None]"
 Around: TypeAlias = "Callable[[tuple[Any, ...], Mapping[str, Any]], Finish]"
-"""Called with the arguments of a call, before it; what it returns is called with the result, or with the exception. Neither
-may raise."""
+"""Called with the arguments of a call, before it; what it returns is called with the result, or with the exception.
+Neither may raise."""
 
 _PLACE = "robotrace: which function"
 _standins: dict[str, tuple[Callable[..., Any], Around]] = {}
@@ -53,12 +53,12 @@ def stand_in(function: Any, around: Around) -> Callable[[], None]:
         co_name=code.co_name,
         co_consts=tuple(key if constant == _PLACE else constant for constant in template.co_consts),
     )
-    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__dict__["__signature__"] = signature
 
     def undo() -> None:
         if function.__code__ is ours:
             function.__code__ = code
-            del function.__signature__
+            del function.__dict__["__signature__"]
 
     return undo
 

@@ -1,9 +1,9 @@
 """Which frameworks of this process are instrumented, and with what.
 
-A framework's plugin is found by an entry point of the group ``robotrace.instrument``: its name is the module whose import
-it waits for, its value a module (or any object) with ``instrument(**arguments)``, which may be called again with others,
-and ``uninstrument()``. The arguments are those of :class:`robotrace.plugin.Options`, and ``phases``. Nothing is imported
-that the process does not import by itself.
+A framework's plugin is found by an entry point of the group ``robotrace.instrument``: its name is the module whose
+import it waits for, its value a module (or any object) with ``instrument(**arguments)``, which may be called again with
+others, and ``uninstrument()``. The arguments are those of :class:`robotrace.plugin.Options`, and ``phases``. Nothing is
+imported that the process does not import by itself.
 
 What is asked for comes in layers, and the last one counts: a Hydra job in a program below ``robotrace run``.
 """

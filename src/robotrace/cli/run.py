@@ -109,17 +109,31 @@ def _capture_options(command: _Command) -> _Command:
                 help="auto: where the environment renders rgb_array.  [default: auto]",
             ),
             click.option(
-                "--video-trigger", metavar="N|RULE", callback=_number_or_text, help="Which recorded episodes have video."
+                "--video-trigger",
+                metavar="N|RULE",
+                callback=_number_or_text,
+                help="Which recorded episodes have video.",
             ),
             click.option("--video-every-n-steps", type=int, metavar="N", help="A frame at every Nth step."),
             click.option("--video-size", type=int, metavar="PIXELS", help="The longer edge at the most."),
             click.option("--video-envs", type=int, metavar="N", help="So many environments of a vector.  [default: 1]"),
-            click.option("--env-index", "env_indices", type=int, multiple=True, metavar="N", help="Of a vector: only these.  [repeatable]"),
+            click.option(
+                "--env-index",
+                "env_indices",
+                type=int,
+                multiple=True,
+                metavar="N",
+                help="Of a vector: only these.  [repeatable]",
+            ),
             click.option("--fps", type=float, help="Steps a second, where the environment does not say it."),
-            click.option("--images", type=click.Choice(("auto", "video", "arrays", "drop")), help="Image observations."),
+            click.option(
+                "--images", type=click.Choice(("auto", "video", "arrays", "drop")), help="Image observations."
+            ),
             click.option("--infos", metavar="auto|on|off|KEY,…", callback=_infos, help="The infos of the steps."),
             click.option("--last-seconds", type=float, metavar="SECONDS", help="Only those before the end."),
-            click.option("--realtime/--no-realtime", default=None, help="Drop a frame rather than wait for the encoder."),
+            click.option(
+                "--realtime/--no-realtime", default=None, help="Drop a frame rather than wait for the encoder."
+            ),
             click.option("--robot", metavar="TEXT", help="The robot."),
             click.option("--source", type=click.Choice(get_args(EpisodeSource)), help="[default: sim]"),
             click.option("--otel-spans", is_flag=True, default=None, help="An OpenTelemetry span for each episode."),
@@ -144,7 +158,7 @@ def _capture_options(command: _Command) -> _Command:
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.pass_context
-def run(ctx: click.Context, command: tuple[str, ...], frameworks: tuple[str, ...], **given: Any) -> None:
+def run(ctx: click.Context, /, command: tuple[str, ...], frameworks: tuple[str, ...], **given: Any) -> None:
     """Run COMMAND, and record the episodes of every Python process in it: its code stays as it is.
 
     Environments that gymnasium.make makes, Gymnasium's vectors, and trainings of Stable-Baselines3 and Lightning are

@@ -10,11 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import hydra_plugins
 import pytest
 from hydra_apps import FORMS, run_app, write_app
 from recorded import RecordedEpisode, sealed
 
+import hydra_plugins
 from robotrace.capture.options import Options
 
 SWITCH = "hydra.callbacks.robotrace.enabled=true"
@@ -179,7 +179,10 @@ def test_t51_every_job_of_a_sweep_has_its_own_context(tmp_path: Path, launcher: 
     result = run_app(tmp_path, *arguments, version, python=("-W", "ignore"))
     assert result.returncode == 0, result.stderr
     episodes = sorted(sealed(), key=lambda episode: episode.create["seed"])
-    assert [(episode.create["seed"], episode.create["policy_version"]) for episode in episodes] == [(3, "v3"), (4, "v4")]
+    assert [(episode.create["seed"], episode.create["policy_version"]) for episode in episodes] == [
+        (3, "v3"),
+        (4, "v4"),
+    ]
     said = [episode.metadata["hydra"] for episode in episodes]
     assert [one["num"] for one in said] == [0, 1]
     assert [one["config"]["seed"] for one in said] == [3, 4]
@@ -271,8 +274,10 @@ def test_t53_the_open_episode_of_a_job_that_failed_has_failed(tmp_path: Path, la
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     write_app(tmp_path, "yaml")
     more = [] if launcher == "basic" else ["-m", f"hydra/launcher={launcher}"]
-    result = run_app(tmp_path, "fail=true", SWITCH, *more, python=("-W", "ignore")) if not more else run_app(
-        tmp_path, *more, "fail=true", SWITCH, python=("-W", "ignore")
+    result = (
+        run_app(tmp_path, "fail=true", SWITCH, *more, python=("-W", "ignore"))
+        if not more
+        else run_app(tmp_path, *more, "fail=true", SWITCH, python=("-W", "ignore"))
     )
     assert result.returncode == 1
     assert "ValueError: boom" in result.stderr
@@ -283,7 +288,10 @@ def test_t53_the_open_episode_of_a_job_that_failed_has_failed(tmp_path: Path, la
 
 
 def test_t53_a_job_that_is_interrupted_keeps_its_episode(tmp_path: Path) -> None:
-    write_app(tmp_path, "yaml", train="""
+    write_app(
+        tmp_path,
+        "yaml",
+        train="""
 import gymnasium as gym
 
 def train(cfg):
@@ -291,7 +299,8 @@ def train(cfg):
     env.reset(seed=cfg.seed)
     env.step(0)
     raise KeyboardInterrupt
-""")
+""",
+    )
     run_app(tmp_path, SWITCH)
     (episode,) = sealed()
     assert episode.metadata["failure_reason"] == "KeyboardInterrupt"
@@ -352,7 +361,10 @@ def test_t56_without_hydra_the_plugin_says_what_it_needs() -> None:
         "try:\n    import robotrace_hydra\nexcept Exception as error:\n    print(type(error).__name__, error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "ConfigurationError robotrace_hydra needs hydra-core; run: pip install 'robotrace-dev[hydra]'\n"
+    assert (
+        result.stdout
+        == "ConfigurationError robotrace_hydra needs hydra-core; run: pip install 'robotrace-dev[hydra]'\n"
+    )
 
 
 def test_t56_other_plugins_are_found_beside_ours(tmp_path: Path) -> None:

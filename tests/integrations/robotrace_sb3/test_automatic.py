@@ -69,7 +69,9 @@ def test_a_loop_by_hand_after_the_training_is_recorded_too(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("form", "spelling"), list(zip(FORMS, ("enabled", "group", "environment", "callbacks"), strict=True))
 )
-def test_t48_a_hydra_app_is_recorded_and_learns_the_same(tmp_path: Path, bare: tuple[str, str], form: str, spelling: str) -> None:
+def test_t48_a_hydra_app_is_recorded_and_learns_the_same(
+    tmp_path: Path, bare: tuple[str, str], form: str, spelling: str
+) -> None:
     pytest.importorskip("hydra")
     write_app(tmp_path, form, SB3)
     argument = {

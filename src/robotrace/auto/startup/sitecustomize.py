@@ -1,24 +1,25 @@
 """What each Python process below ``robotrace run`` does first: its folder is in ``PYTHONPATH``, so ``site`` imports it.
 
-It adds less than a millisecond, imports nothing of ours until a framework has been imported, and leaves no trace that a
+It takes less than a millisecond, imports nothing of ours until a framework has been imported, and leaves nothing that a
 program would meet: the folder goes from ``sys.path`` again, and another ``sitecustomize`` runs as it would have.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from importlib.machinery import SourceFileLoader
 
-_FOLDER = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib takes 10 ms to import)
+_FOLDER = os.path.dirname(os.path.abspath(__file__))  # pathlib takes 10 ms to import
 
 
-def _watch():
+def _watch(text: str) -> None:
     # By its path: to import it by its name would import the whole package first.
-    from importlib.machinery import SourceFileLoader
-
-    loader = SourceFileLoader("_robotrace_imports", os.path.join(os.path.dirname(_FOLDER), "imports.py"))  # noqa: PTH118, PTH120
+    loader = SourceFileLoader("_robotrace_imports", os.path.join(os.path.dirname(_FOLDER), "imports.py"))
     module = type(sys)(loader.name)
     loader.exec_module(module)
 
-    def imported(name):
+    def imported(name: str) -> None:
         watch.uninstall()  # what comes now has a watch of its own
         try:
             from robotrace.auto.inherited import begin
@@ -30,19 +31,18 @@ def _watch():
         except Exception as exc:
             _say(f"{type(exc).__name__}: {exc}")
 
-    names = os.environ["ROBOTRACE_INSTRUMENT"].partition(" ")[0]
-    watch = module.ImportWatch(names.split(","), imported)
+    watch = module.ImportWatch(text.partition(" ")[0].split(","), imported)
     watch.install()
 
 
-def _say(why):
+def _say(why: str) -> None:
     try:
         sys.stderr.write(f"robotrace: nothing is recorded: {why}\n")
-    except Exception:
+    except Exception:  # a process without one
         pass
 
 
-def _next():
+def _go_on() -> None:
     """The ``sitecustomize`` that Python would have found without this one."""
     ours = sys.modules.pop("sitecustomize", None)
     try:
@@ -55,10 +55,11 @@ def _next():
             sys.modules.setdefault("sitecustomize", ours)
 
 
-sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != _FOLDER]  # noqa: PTH100
-if os.environ.get("ROBOTRACE_INSTRUMENT"):
+sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != _FOLDER]
+_text = os.environ.get("ROBOTRACE_INSTRUMENT")
+if _text:
     try:
-        _watch()
+        _watch(_text)
     except Exception as exc:
         _say(f"{type(exc).__name__}: {exc}")
-_next()
+_go_on()

@@ -62,7 +62,7 @@ NODE: dict[str, Any] = {
 """``hydra.callbacks.robotrace`` of every app. None: not said."""
 
 
-class RoboTraceSearchPathPlugin(SearchPathPlugin):  # type: ignore[misc, unused-ignore]
+class RoboTraceSearchPathPlugin(SearchPathPlugin):
     """Adds the config group ``robotrace`` and ``hydra/callbacks=robotrace``."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
