@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +14,11 @@ from pathlib import Path
 import pytest
 from readme import ROOT, blocks, documents
 
+AUTOMATIC = ROOT / "docs" / "automatic.md"
+OTHERS = [document for document in documents() if document != AUTOMATIC]
 SNIPPETS = [
     pytest.param(block, id=f"{document.name}-{number}")
-    for document in documents()
+    for document in OTHERS
     for number, block in enumerate(blocks(document, "python"))
 ]
 
@@ -98,7 +102,36 @@ def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
         "robotrace reproduce 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11",  # tests/cli/test_reproduce.py
         "robotrace render 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11 -o fall.mp4",  # tests/cli/test_render.py
     }
-    assert {block.strip() for document in documents() for block in blocks(document, "bash")} == known
+    assert {block.strip() for document in OTHERS for block in blocks(document, "bash")} == known
+
+
+def test_every_command_of_the_page_without_code_records_and_the_files_are_as_printed(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("av")
+    from robotrace.deliver.spool import open_spool
+
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    if shutil.which("robotrace", path=path) is None:
+        pytest.skip("the package is not installed as one")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PATH": path, "ROBOTRACE_MODE": "offline"}
+    ran = 0
+    for language, text in re.findall(r"^```(\w+)\n(.*?)^```", AUTOMATIC.read_text(), re.MULTILINE | re.DOTALL):
+        if language != "bash":
+            name = text.partition("\n")[0].removeprefix("# ")
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+            continue
+        for line in text.splitlines():
+            if "hydra" in line and importlib.util.find_spec("hydra") is None:
+                continue
+            before = len(open_spool().sealed_episodes())
+            result = subprocess.run(
+                ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+            )
+            assert (result.returncode, result.stderr) == (0, ""), line
+            assert len(open_spool().sealed_episodes()) > before, line
+            ran += 1
+    assert ran >= 3
 
 
 def test_every_link_and_file_named_in_the_docs_exists() -> None:

@@ -167,9 +167,9 @@ def run(ctx: click.Context, /, command: tuple[str, ...], frameworks: tuple[str, 
 
     \b
     Example:
-      robotrace run -- python train.py --lr 3e-4
+      robotrace run -- python train.py
       robotrace run --policy-version ppo-v3 --tag night --only failures -- python -m my_package.train
-      robotrace run --video deferred -- torchrun --nproc-per-node 2 train.py
+      robotrace run --video deferred -- torchrun train.py
     """
     if not command:
         raise click.UsageError("Missing command: robotrace run [OPTIONS] -- python train.py", ctx)

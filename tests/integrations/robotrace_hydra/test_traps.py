@@ -6,7 +6,6 @@ import json
 import pickle
 import re
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -391,7 +390,6 @@ def test_t61_the_folder_of_plugins_is_a_namespace() -> None:
     assert {path.name for path in (conf / "robotrace").glob("*.yaml")} == {
         *("default.yaml", "eval_only.yaml", "failures.yaml", "off.yaml")
     }
-    assert zipfile  # the wheel: tests/test_wheel.py
 
 
 def test_t62_without_any_framework_a_job_runs_and_says_nothing(tmp_path: Path) -> None:
