@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from multiprocessing import process
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,20 @@ from wire_server import API_KEY, WireServer, script_deployment
 from robotrace import client as default_client
 from robotrace import faults
 from robotrace.client import Client
-from robotrace.context import handover
+from robotrace.context import handover, launch
 from robotrace.context import run as run_context
+
+_STARTED_BY = {
+    variable
+    for _, variables in (*launch._BY_VARIABLES.values(), *launch._CI.values())
+    for variable in variables.values()
+}
 
 
 def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:
     for name in tuple(os.environ):
-        if name.startswith("ROBOTRACE_") or name == "TRACEPARENT" or name.lower().endswith("_proxy"):
+        ours = name.startswith("ROBOTRACE_") or name in _STARTED_BY or name in ("TRACEPARENT", "TRACESTATE")
+        if ours or name.lower().endswith("_proxy"):
             patch.delenv(name)
     patch.setenv("HOME", str(home))
     patch.setenv("ROBOTRACE_HOME", str(home / ".robotrace"))
@@ -42,6 +50,8 @@ def _isolated_test(tmp_path_factory, monkeypatch):
     default_client._default_options.clear()
     run_context._layers.clear()
     handover.withdraw()
+    handover._published.clear()
+    process.current_process()._config.pop(handover._KEY, None)
 
 
 @pytest.fixture

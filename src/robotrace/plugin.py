@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from robotrace.errors import ConfigurationError
@@ -43,7 +44,7 @@ try:
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
-    from robotrace.context.git import read_git_sha
+    from robotrace.context.git import read_checkout
     from robotrace.context.plain import is_secret, plain_values
     from robotrace.context.run import RunFacts, enter_job, run_facts
     from robotrace.faults import report as report_fault
@@ -308,6 +309,12 @@ class _Observer:
 
     def close(self, error: BaseException | None = None) -> None:
         """Not of interest."""
+
+
+def read_git_sha(start: Path) -> str | None:
+    """The commit that is checked out around a folder; None where there is none."""
+    checkout = read_checkout(start)
+    return None if checkout is None else checkout.sha
 
 
 def run_id() -> str:

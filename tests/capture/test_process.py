@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Iterator, Sequence
@@ -337,3 +338,36 @@ def test_without_any_clock_it_is_the_wall(process: RecordingProcess, sealed: lis
     with np.load(sealed[0].folder / "sensors.npz", allow_pickle=False) as sensors:
         wall = sensors["wall_clock/value"]
         assert (wall - wall[0]).tolist() == found
+
+
+def test_two_threads_that_film_at_the_same_time_start_one_encoder(
+    process: RecordingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Encoder] = []
+    both = threading.Barrier(2, timeout=0.2)
+
+    class Encoder:
+        alive = True
+
+        def __init__(self, **_: object) -> None:
+            started.append(self)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait()  # for the other one to come this far too
+
+        def close(self, timeout_s: float) -> None:
+            pass
+
+    monkeypatch.setattr(process_module, "EncoderProcess", Encoder)
+    monkeypatch.setattr(process_module, "open_video", lambda encoder, *_: encoder)
+    videos: list[object] = []
+
+    def film() -> None:
+        videos.append(process.open_video(tmp_path / "video.mp4", None))  # type: ignore[arg-type]
+
+    threads = [threading.Thread(target=film) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(started) == 1
+    assert videos == started * 2

@@ -7,8 +7,9 @@ import sys
 import types
 
 import pytest
+from repositories import commit, forget_git_settings, git, head, new_repository
 
-from robotrace.context.git import find_git_sha, read_git_sha
+from robotrace.context.git import find_checkout, find_git_sha, read_checkout
 
 CI_VARIABLES = (
     "GITHUB_SHA",
@@ -25,44 +26,29 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 
 @pytest.fixture(autouse=True)
 def _no_git_settings(monkeypatch):
-    for name in tuple(os.environ):
-        if name.startswith("GIT_") or name in CI_VARIABLES:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    find_git_sha.cache_clear()
+    forget_git_settings(monkeypatch)
+    for name in CI_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    find_checkout.cache_clear()
     yield
-    find_git_sha.cache_clear()
+    find_checkout.cache_clear()
 
 
-def git(folder, *arguments):
-    settings = ("user.name=a", "user.email=a@b", "init.defaultBranch=main", "protocol.file.allow=always")
-    options = [part for setting in settings for part in ("-c", setting)]
-    done = subprocess.run(["git", *options, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def commit(folder, message="work"):
-    git(folder, "commit", "-q", "--allow-empty", "-m", message)
-    return git(folder, "rev-parse", "HEAD")
+def read_git_sha(folder):
+    checkout = read_checkout(folder)
+    return None if checkout is None else checkout.sha
 
 
 @pytest.fixture
 def repository(tmp_path):
     """A repository with one commit."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    git(folder, "init", "-q")
-    commit(folder)
-    return folder
-
-
-def head(folder):
-    return git(folder, "rev-parse", "HEAD")
+    return new_repository(tmp_path / "repository")
 
 
 def test_a_branch(repository):
-    assert read_git_sha(repository) == head(repository)
+    checkout = read_checkout(repository)
+    assert (checkout.sha, checkout.branch) == (head(repository), "main")
+    assert (checkout.root, checkout.common_dir) == (repository, repository / ".git")
 
 
 def test_a_folder_deep_inside(repository):
@@ -81,29 +67,31 @@ def test_a_branch_with_slashes_in_its_name(repository):
     git(repository, "switch", "-q", "-c", "user/fix/grip")
     sha = commit(repository, "more")
     assert read_git_sha(repository) == sha
+    assert read_checkout(repository).branch == "user/fix/grip"
 
 
-def test_a_detached_head(repository):
+def test_t59_a_detached_head(repository):
     first = head(repository)
     commit(repository, "more")
     git(repository, "checkout", "-q", first)
-    assert read_git_sha(repository) == first
+    checkout = read_checkout(repository)
+    assert (checkout.sha, checkout.branch) == (first, None)
 
 
-def test_a_detached_head_on_a_tag_is_the_commit_and_not_the_tag(repository):
+def test_t59_a_detached_head_on_a_tag_is_the_commit_and_not_the_tag(repository):
     git(repository, "tag", "-a", "v1", "-m", "one")
     git(repository, "checkout", "-q", "v1")
     assert read_git_sha(repository) == head(repository) != git(repository, "rev-parse", "v1")
 
 
-def test_packed_refs(repository):
+def test_t59_packed_refs(repository):
     git(repository, "tag", "-a", "v1", "-m", "one")  # its peeled line stands between the others
     git(repository, "pack-refs", "--all")
     assert not (repository / ".git" / "refs" / "heads" / "main").exists()
     assert read_git_sha(repository) == head(repository)
 
 
-def test_a_loose_ref_is_newer_than_a_packed_one(repository):
+def test_t59_a_loose_ref_is_newer_than_a_packed_one(repository):
     git(repository, "pack-refs", "--all")
     sha = commit(repository, "more")
     assert read_git_sha(repository) == sha
@@ -116,7 +104,7 @@ def test_a_symbolic_branch(repository):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_worktree(repository, tmp_path, packed):
+def test_t59_a_worktree(repository, tmp_path, packed):
     tree = tmp_path / "tree"
     git(repository, "worktree", "add", "-q", "-b", "side", str(tree))
     sha = commit(tree, "on the side")
@@ -126,13 +114,13 @@ def test_a_worktree(repository, tmp_path, packed):
     assert read_git_sha(repository) == head(repository)
 
 
-def test_a_detached_worktree(repository, tmp_path):
+def test_t59_a_detached_worktree(repository, tmp_path):
     tree = tmp_path / "tree"
     git(repository, "worktree", "add", "-q", "--detach", str(tree))
     assert read_git_sha(tree) == head(repository)
 
 
-def test_a_submodule(repository, tmp_path):
+def test_t59_a_submodule(repository, tmp_path):
     library = tmp_path / "library"
     library.mkdir()
     git(library, "init", "-q")
@@ -158,9 +146,33 @@ def test_a_repository_of_sha256(tmp_path):
     assert read_git_sha(tmp_path) == sha
 
 
-def test_an_unborn_branch_is_none(tmp_path):
+def test_t59_an_unborn_branch_has_a_name_and_no_commit(tmp_path):
     git(tmp_path, "init", "-q")
-    assert read_git_sha(tmp_path) is None
+    checkout = read_checkout(tmp_path)
+    assert (checkout.sha, checkout.branch) == (None, "main")
+
+
+def test_t59_a_bare_repository_is_no_checkout_and_its_worktree_is_one(repository, tmp_path):
+    git(tmp_path, "clone", "-q", "--bare", str(repository), "bare.git")
+    assert read_checkout(tmp_path / "bare.git") is None
+    git(tmp_path / "bare.git", "worktree", "add", "-q", "-b", "side", str(tmp_path / "tree"))
+    checkout = read_checkout(tmp_path / "tree")
+    assert (checkout.sha, checkout.branch, checkout.root) == (head(repository), "side", tmp_path / "tree")
+
+
+def test_t59_a_reftable_is_known_by_its_head_and_left_to_git(repository):
+    (repository / ".git" / "HEAD").write_text("ref: refs/heads/.invalid\n")
+    checkout = read_checkout(repository)
+    assert (checkout.sha, checkout.branch, checkout.reftable) == (None, None, True)
+
+
+def test_t59_neither_a_git_binary_nor_the_ownership_is_needed(repository, monkeypatch):
+    sha = head(repository)
+    monkeypatch.setenv("PATH", "")
+    if os.geteuid() == 0:
+        for path in (repository, *repository.rglob("*")):
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+    assert read_git_sha(repository) == sha
 
 
 def test_no_repository_is_none(tmp_path):
@@ -218,6 +230,25 @@ def test_the_working_directory_comes_second(repository, elsewhere, monkeypatch):
     assert find_git_sha() == head(repository)
 
 
+def test_a_program_that_is_installed_is_not_what_runs(repository, elsewhere, monkeypatch):
+    git(elsewhere, "init", "-q")
+    sha = commit(elsewhere, "another")
+    for place in ("lib/python3.11/site-packages/rl_zoo3/train.py", "lib/python3/dist-packages/rl_zoo3/train.py"):
+        find_checkout.cache_clear()
+        run_script(monkeypatch, repository / place)
+        assert find_git_sha() == sha
+    find_checkout.cache_clear()
+    monkeypatch.setattr(sys, "executable", str(repository / "bin" / "python"))
+    run_script(monkeypatch, repository / "bin" / "pytest")
+    assert find_git_sha() == sha
+
+
+def test_a_working_directory_that_is_gone_is_passed_over(elsewhere, monkeypatch):
+    elsewhere.rmdir()
+    monkeypatch.setenv("GITHUB_SHA", "a" * 40)
+    assert find_git_sha() == "a" * 40
+
+
 def test_a_session_without_a_script_takes_the_working_directory(repository, elsewhere, monkeypatch):
     monkeypatch.chdir(repository)
     assert find_git_sha() == head(repository)
@@ -233,6 +264,6 @@ def test_the_ci_system_comes_last(elsewhere, monkeypatch, name):
 def test_a_ci_variable_that_is_no_sha_is_passed_over(elsewhere, monkeypatch, value):
     monkeypatch.setenv("GITHUB_SHA", value)
     assert find_git_sha() is None
-    find_git_sha.cache_clear()
+    find_checkout.cache_clear()
     monkeypatch.setenv("GIT_COMMIT", "b" * 40)
     assert find_git_sha() == "b" * 40

@@ -4,9 +4,11 @@ import json
 import os
 import platform
 import sys
+import types
 from importlib import metadata
 
 import robotrace
+from robotrace.context import host
 from robotrace.context.host import host_facts, versions
 
 
@@ -17,13 +19,20 @@ def test_the_host_is_named_in_plain_json():
 
 
 def test_only_what_is_imported_has_a_version(monkeypatch):
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setitem(sys.modules, "mujoco", None)
+    for name in host._PACKAGES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    host._versions.cache_clear()
+    own = {"python": platform.python_version(), "robotrace": robotrace.__version__}
+    assert versions() == own
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(__version__="2.13.0+cpu"))
+    monkeypatch.setitem(sys.modules, "hydra", None)  # does not say it; what its package says is asked for
+    monkeypatch.setitem(sys.modules, "mujoco", types.SimpleNamespace(__version__=None))  # in neither way
 
     def version(name):
-        if name == "mujoco":
-            return "3.2.1"
+        if name == "hydra-core":
+            return "1.3.8"
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    assert versions() == {"python": platform.python_version(), "robotrace": robotrace.__version__, "mujoco": "3.2.1"}
+    assert versions() == {**own, "torch": "2.13.0+cpu", "hydra": "1.3.8"}
+    host._versions.cache_clear()

@@ -22,7 +22,8 @@ from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.recording import Recording
 from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_trigger, cubic, every, rate
 from robotrace.context.git import find_git_sha
-from robotrace.context.host import host_facts, versions
+from robotrace.context.launch import launch_facts
+from robotrace.context.process import process_facts
 from robotrace.context.run import RunFacts, run_facts, said_by_environment
 from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
@@ -61,7 +62,7 @@ _NO_FAILURES = (KeyboardInterrupt, SystemExit, GeneratorExit)
 class Labels(Protocol):
     """What a framework knows of the episodes while they run, asked of it for each one that is recorded.
 
-    What the user said of an episode goes before it.
+    What the user said of an episode, or of the run, goes before it.
     """
 
     def begin(self) -> Mapping[str, Any]:
@@ -415,7 +416,8 @@ class Decisions:
         if not rules.takes(begun):
             return None
         video = rules.films(begun, can_render)
-        span = start_episode_span() if self.options.otel_spans else None
+        run = run_facts()
+        span = start_episode_span(run.traceparent) if self.options.otel_spans else None
         trace = current_trace() if span is None or span.trace is None else span.trace
         deferred = video and self.options.video == "deferred"
         told = None if self.asked is None else Told(self.asked)
@@ -424,7 +426,7 @@ class Decisions:
             seed,
             video and not deferred,
             dict(self._labels),
-            run_facts(),
+            run,
             rules,
             trace,
             env_index,
@@ -482,12 +484,11 @@ class Decisions:
             "episode_index": start.index,
             **({} if vector is None else {"vector": dict(vector)}),
             "clock": clock.source,
-            "host": host_facts(),
-            "versions": versions(),
+            **process_facts(),
             "reproduce": reproduce,
             **({"video": self._later(reproduce, name)} if start.deferred else {}),
             **told.get("metadata", {}),
-            **run.as_metadata(tags=options.tags),
+            **run.as_metadata(tags=options.tags, launch=launch_facts()),
             **options.metadata,
             **start.labels.get("metadata", {}),
         }

@@ -24,6 +24,7 @@ from robotrace.capture.cameras import Cameras, merge_result
 from robotrace.capture.ring import VideoSettings
 from robotrace.capture.streams import Rows
 from robotrace.capture.video import EncoderProcess, VideoResult, VideoStream, open_video
+from robotrace.context.process import begin_looking, complete
 from robotrace.deliver.blocks import END, RESUME, START, STEPS, BlockFile, encode_json, encode_steps
 from robotrace.deliver.files import write_json
 from robotrace.deliver.guards import unforked
@@ -196,6 +197,7 @@ class EpisodeFile:
         try:
             self.write_pending()
             self._take_video()
+            self._take_facts()
             whole = complete_episode(self.folder, self.parts)
             if whole is None:
                 if self.folder.exists():
@@ -255,6 +257,11 @@ class EpisodeFile:
             sequence, path = found
             self.parts.release(sequence)
             self._process.release(self.uuid, path)
+
+    def _take_facts(self) -> None:
+        start, end = self.parts.start, self.parts.end
+        if start is not None and end is not None and not end.get("discard"):
+            complete(start["create"])
 
     def _take_video(self) -> None:
         if self.cameras is not None and self._video is None:  # an encoder answers once, and a seal may be repeated
@@ -321,6 +328,7 @@ class RecordingProcess:
         self._counting = threading.Lock()  # around counters and sets, never around I/O
         self._encoder: EncoderProcess | None = None
         self._encoder_starts = 0
+        self._filming = threading.Lock()  # two threads may film their first episodes at the same time
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -372,16 +380,18 @@ class RecordingProcess:
 
     def open_video(self, path: Path, settings: VideoSettings) -> VideoStream:
         """Begin a video: in the encoder process, or on a thread where none can run."""
-        if self._encoder is not None and not self._encoder.alive:
-            self._encoder.close(0)
-            self._encoder = None
-        if self._encoder is None and self._encoder_starts < _MAX_ENCODER_STARTS:
-            self._encoder_starts += 1
-            try:
-                self._encoder = EncoderProcess(keep_open=(self._lock,))
-            except OSError as exc:
-                _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
-        return open_video(self._encoder, path, settings)
+        with self._filming:
+            if self._encoder is not None and not self._encoder.alive:
+                self._encoder.close(0)
+                self._encoder = None
+            if self._encoder is None and self._encoder_starts < _MAX_ENCODER_STARTS:
+                self._encoder_starts += 1
+                try:
+                    self._encoder = EncoderProcess(keep_open=(self._lock,))
+                except OSError as exc:
+                    _log.warning("no process can be started for the video encoder (%s); a thread does it", exc)
+            encoder = self._encoder
+        return open_video(encoder, path, settings)
 
     def rotate(self) -> Path:
         """On the writer thread: begin another block file when the present one is large; returns the one that is it."""
@@ -472,6 +482,7 @@ class RecordingProcess:
         return self.folder / f"blocks-{self._files_made:04d}.rtb"
 
     def _run(self) -> None:
+        begin_looking()
         while (job := self._next_job()) is not None:
             self._run_job(job)
 

@@ -22,7 +22,7 @@ from robotrace.context.plain import is_secret
 __all__ = ["inherited", "inherited_id", "publish", "withdraw"]
 
 _LONGEST_TEXT = 32 * 1024
-"""Linux starts no process at all with a variable of more than 128 KiB: the metadata are left out before that."""
+"""Linux starts no process at all with a variable of more than 128 KiB: metadata and tags are left out before that."""
 _KEY = "robotrace_run"
 _KINDS: Mapping[str, Any] = {
     "policy_version": str,
@@ -33,6 +33,7 @@ _KINDS: Mapping[str, Any] = {
     "name": str,
     "tags": list,
     "metadata": dict,
+    "traceparent": str,
 }
 
 _published: dict[str, str] = {}
@@ -59,7 +60,11 @@ def publish(run_id: str, levels: Mapping[str, Mapping[str, Any]]) -> None:
     """Tell the processes that are started from now on."""
     text = json.dumps(_without_secrets(levels), separators=(",", ":"))
     if len(text) > _LONGEST_TEXT:
-        short = {level: {**facts, "metadata": {}} for level, facts in levels.items()}
+        unbounded = ("metadata", "tags")
+        short = {
+            level: {name: fact for name, fact in facts.items() if name not in unbounded}
+            for level, facts in levels.items()
+        }
         text = json.dumps(short, separators=(",", ":"))
     _set_variable(ENV_RUN_ID, run_id)
     _set_variable(ENV_RUN_CONTEXT, text)
@@ -84,8 +89,9 @@ def _tell_children(run_id: str | None, levels: Mapping[str, Mapping[str, Any]]) 
     process = sys.modules.get("multiprocessing.process")
     config = None if process is None else _config_of(process)
     if config is not None:
-        if config.get(_KEY) != _published.get(_KEY):
-            _before[_KEY] = config.get(_KEY)
+        present = config.get(_KEY)
+        if present is None or present != _published.get(_KEY):
+            _before[_KEY] = present
         config[_KEY] = _published[_KEY] = json.dumps({"id": run_id, "levels": levels})
 
 

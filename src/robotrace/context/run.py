@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from robotrace.config import ENV_ENV_VERSION, ENV_GIT_SHA, ENV_POLICY_VERSION, ENV_SEED
 from robotrace.context import handover
+from robotrace.context.trace import current_trace
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import checked_text
 from robotrace.jsonable import metadata_json
@@ -61,6 +62,7 @@ class RunFacts:
         name: The run's.
         tags: Of all levels, each once.
         metadata: Of all levels, merged.
+        traceparent: Of the OpenTelemetry span in which the run was begun.
     """
 
     id: str
@@ -73,6 +75,7 @@ class RunFacts:
     name: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
 
     def as_metadata(self, *, tags: Sequence[str] = (), launch: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What an episode's metadata say of the run.
@@ -136,7 +139,8 @@ class Run:
         self.end()
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name}={value!r}" for name, value in self._layer.facts.items() if name != "metadata")
+        facts = self._layer.facts.items()
+        said = ", ".join(f"{name}={value!r}" for name, value in facts if name not in ("metadata", "traceparent"))
         return f"<robotrace.run({said}) {self.id}>"
 
 
@@ -264,6 +268,9 @@ def _own(layers: Sequence[_Layer], level: _Level) -> list[Mapping[str, Any]]:
 
 def _enter(level: _Level, given: Mapping[str, Any]) -> _Layer:
     facts = _checked(given)
+    trace = current_trace()
+    if trace is not None:
+        facts["traceparent"] = trace["traceparent"]
     outer = tuple(_layers)
     # A worker that is told the id of its run, and runs the line that began it once more, is in the same run.
     run_id = outer[0].run_id if outer else handover.inherited_id() or str(uuid.uuid4())
@@ -292,7 +299,8 @@ def _hand_over() -> None:
             tags = dict.fromkeys((*merged.get("tags", ()), *facts.get("tags", ())))
             metadata = {**merged.get("metadata", {}), **facts.get("metadata", {})}
             merged = {**merged, **facts, "tags": list(tags), "metadata": metadata}
-        levels[level] = {name: value for name, value in merged.items() if value}
+        if said := {name: value for name, value in merged.items() if value not in ([], {})}:
+            levels[level] = said
     handover.publish(layers[0].run_id, levels)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from robotrace import faults
 from robotrace._version import __version__
-from robotrace.context.trace import current_trace, trace_of
+from robotrace.context.trace import current_trace, parse_traceparent, trace_of
 
 __all__ = ["EpisodeSpan", "start_episode_span", "tracing_installed"]
 
@@ -66,8 +67,11 @@ class EpisodeSpan:
             faults.report("an episode's span could not be ended", exc)
 
 
-def start_episode_span() -> EpisodeSpan | None:
+def start_episode_span(run: str | None = None) -> EpisodeSpan | None:
     """Begin a span below the calling thread's current one, else below that of ``TRACEPARENT``.
+
+    Args:
+        run: The ``traceparent`` of the span in which the run was begun, to be linked where it is not the parent.
 
     Returns:
         None, after one warning a process, where OpenTelemetry fails.
@@ -75,20 +79,31 @@ def start_episode_span() -> EpisodeSpan | None:
     try:
         trace = importlib.import_module("opentelemetry.trace")
         context = None
-        if not trace.get_current_span().get_span_context().is_valid:
-            context = _remote_context(trace)
+        parent = trace.get_current_span().get_span_context()
+        if not parent.is_valid:
+            found = current_trace()
+            if found is not None:
+                parent = _remote(trace, found, os.environ.get("TRACESTATE"))
+                context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
+        beside = parse_traceparent(run)
+        links = []
+        if beside is not None and int(beside["span_id"], 16) != parent.span_id:
+            links.append(trace.Link(_remote(trace, beside, None)))
         return EpisodeSpan(
-            trace.get_tracer("robotrace", __version__).start_span(_NAME, context=context, start_time=time.time_ns())
+            trace.get_tracer("robotrace", __version__).start_span(
+                _NAME, context=context, links=links, start_time=time.time_ns()
+            )
         )
     except Exception as exc:
         faults.report("an episode's span could not be started", exc)
         return None
 
 
-def _remote_context(trace: Any) -> Any:
-    found = current_trace()
-    if found is None:
-        return None
-    flags = trace.TraceFlags(int(found["traceparent"][-2:], 16))
-    parent = trace.SpanContext(int(found["trace_id"], 16), int(found["span_id"], 16), is_remote=True, trace_flags=flags)
-    return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+def _remote(trace: Any, found: Mapping[str, str], state: str | None) -> Any:
+    return trace.SpanContext(
+        int(found["trace_id"], 16),
+        int(found["span_id"], 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(int(found["traceparent"][-2:], 16)),
+        trace_state=None if state is None else trace.TraceState.from_header([state]),
+    )

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-__all__ = ["current_trace", "trace_of"]
+__all__ = ["current_trace", "parse_traceparent", "trace_of"]
 
 # Any two-digit flags: SDKs send 03 (random-trace-id) as well as 00 and 01.
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -23,7 +23,7 @@ def current_trace() -> dict[str, str] | None:
     Returns:
         ``{trace_id: 32 hex, span_id: 16 hex, traceparent}``, or None outside any valid span.
     """
-    return _from_api() or _from_environment(os.environ.get("TRACEPARENT"))
+    return _from_api() or parse_traceparent(os.environ.get("TRACEPARENT"))
 
 
 def trace_of(context: Any) -> dict[str, str] | None:
@@ -43,7 +43,8 @@ def _from_api() -> dict[str, str] | None:
         return None
 
 
-def _from_environment(value: str | None) -> dict[str, str] | None:
+def parse_traceparent(value: str | None) -> dict[str, str] | None:
+    """A W3C ``traceparent``, in the form of :func:`current_trace`; None for what is none."""
     match = _TRACEPARENT.fullmatch((value or "").strip())
     if match is None:
         return None

@@ -86,7 +86,7 @@ def test_the_four_things_that_make_it_reproducible_are_filled_in(
 ) -> None:
     from robotrace.context import git
 
-    monkeypatch.setattr("robotrace.capture.decisions.find_git_sha", lambda: git.read_git_sha(tmp_path))
+    monkeypatch.setattr("robotrace.capture.decisions.find_git_sha", lambda: git.read_checkout(tmp_path).sha)
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("a" * 40)
     env = recorder(gym.make("CartPole-v1"), policy_version="pd-v2")
