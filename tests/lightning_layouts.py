@@ -155,6 +155,12 @@ def base_of(pl: Any) -> Any:
             self.log("loss", loss)
             return loss
 
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.learn()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            """Nothing to see."""
+
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
