@@ -1,7 +1,7 @@
 """Trainings in Lightning as public code writes them: where each of them holds its environments.
 
-Of both packages: ``pl`` is ``lightning.pytorch`` or ``pytorch_lightning``. Every module keeps a book of its episodes: in
-which phase, epoch and step it took the first action of each. The environments write their own diaries.
+Of both packages: ``pl`` is ``lightning.pytorch`` or ``pytorch_lightning``. Every module keeps a book of its episodes:
+in which phase, epoch and step it took the first action of each. The environments write their own diaries.
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from sb3_envs import TrainingEnv
+from recorded import RecordedEpisode, sealed
+from sb3_envs import TrainingEnv, assert_episode
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from vector_envs import read_diary
+
+import robotrace
 
 __all__ = [
     "LAYOUTS",
     "OldGym",
     "base_of",
     "dataset_env",
+    "ended",
+    "everything",
+    "found",
     "late_env",
     "make_env",
+    "match",
     "module_env",
     "old_agent",
     "own_datamodule",
@@ -70,6 +78,49 @@ class OldGym:
         return observation, reward, terminated or truncated, {**info, "TimeLimit.truncated": truncated}
 
 
+def everything(**options: Any) -> Any:
+    """A callback that thins out nothing."""
+    from robotrace_lightning import RoboTraceCallback
+
+    return RoboTraceCallback(
+        **{
+            "every_n_episodes": 1,
+            "max_per_minute": None,
+            "max_episodes": None,
+            "max_evaluation_episodes": None,
+            "phases": ("train", "validate", "test", "predict"),
+            **options,
+        }
+    )
+
+
+def found(phase: str | None = None) -> list[RecordedEpisode]:
+    """What was recorded."""
+    assert robotrace.flush()
+    return [one for one in sealed() if phase is None or one.metadata.get("phase") == phase]
+
+
+def ended(folder: Path, index: int) -> list[list[dict[str, Any]]]:
+    """What an environment has written down of the episodes that came to their end."""
+    return [one for one in read_diary(folder, index) if one[-1].get("terminated") or one[-1].get("truncated")]
+
+
+def match(episodes: list[RecordedEpisode], folder: Path) -> list[tuple[int, RecordedEpisode, list[dict[str, Any]]]]:
+    """Each recorded episode with the environment's own, once each and none left over, in the order of their ends."""
+    truth: dict[str, list[Any]] = {}
+    for index in sorted(int(file.stem) for file in folder.glob("*.jsonl")):
+        for log in ended(folder, index):
+            truth.setdefault(str(log[0]["observation"]), []).append((index, log))
+    pairs = []
+    for episode in episodes:
+        first = episode.arrays("sensors")["observation/value"][0]
+        index, log = truth[str([float(value) for value in first])].pop(0)
+        assert_episode(episode, log)
+        pairs.append((index, episode, log))
+    assert [log for logs in truth.values() for log in logs] == []
+    return pairs
+
+
 def base_of(pl: Any) -> Any:
     """A module with a small policy, whose exploration draws from PyTorch's random stream, and the book."""
 
@@ -103,6 +154,12 @@ def base_of(pl: Any) -> Any:
             loss = self.net(torch.randn(4, 3)).square().mean() * (1.0 + abs(total))
             self.log("loss", loss)
             return loss
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.learn()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            """Nothing to see."""
 
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -236,7 +293,7 @@ def own_datamodule(pl: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             index, env = batch
-            self.rollout(env, index, seed=3)
+            self.rollout(env, index, seed=3 + index)
 
         train_dataloader = val_dataloader = None  # type: ignore[assignment]
 

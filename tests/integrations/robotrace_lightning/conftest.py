@@ -34,6 +34,8 @@ FRAMEWORK_WARNINGS = (
     r"ignore:.*LeafSpec",
     r"ignore:.*pkg_resources",
     r"ignore:.*updated_called",
+    r"ignore:.*in eval mode at the start of training",
+    r"ignore:.*Skipping val loop",
     r"ignore:.*GPU available but not used",
     r"ignore:.*Trying to infer the `batch_size`",
 )

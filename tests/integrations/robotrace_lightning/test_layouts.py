@@ -9,51 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from lightning_layouts import LAYOUTS, dataset_env, quiet
-from recorded import RecordedEpisode, sealed
-from sb3_envs import assert_episode
-from vector_envs import read_diary
-
-import robotrace
-from robotrace_lightning import RoboTraceCallback
-
-
-def everything(**options: Any) -> RoboTraceCallback:
-    return RoboTraceCallback(
-        **{
-            "every_n_episodes": 1,
-            "max_per_minute": None,
-            "max_episodes": None,
-            "max_evaluation_episodes": None,
-            "phases": ("train", "validate", "test", "predict"),
-            **options,
-        }
-    )
-
-
-def found() -> list[RecordedEpisode]:
-    assert robotrace.flush()
-    return sealed()
-
-
-def ended(folder: Path, index: int) -> list[list[dict[str, Any]]]:
-    return [one for one in read_diary(folder, index) if one[-1].get("terminated") or one[-1].get("truncated")]
-
-
-def match(episodes: list[RecordedEpisode], folder: Path) -> list[tuple[int, RecordedEpisode, list[dict[str, Any]]]]:
-    """Each recorded episode with the environment's own, once each and none left over, in the order of their ends."""
-    truth: dict[str, list[Any]] = {}
-    for index in sorted(int(file.stem) for file in folder.glob("*.jsonl")):
-        for log in ended(folder, index):
-            truth.setdefault(str(log[0]["observation"]), []).append((index, log))
-    pairs = []
-    for episode in episodes:
-        first = episode.arrays("sensors")["observation/value"][0]
-        index, log = truth[str([float(value) for value in first])].pop(0)
-        assert_episode(episode, log)
-        pairs.append((index, episode, log))
-    assert [log for logs in truth.values() for log in logs] == []
-    return pairs
+from lightning_layouts import LAYOUTS, dataset_env, ended, everything, found, match, quiet
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
@@ -67,13 +23,11 @@ def test_every_episode_of_every_layout_is_recorded_once_as_it_was(
     limits = {key: more.pop(key) for key in ("limit_train_batches",) if key in more}
     trainer = pl.Trainer(**quiet(callbacks=[callback, *more.pop("callbacks", [])], **limits))
     trainer.fit(module, **more)
-    for run, step in (
-        (trainer.validate, "validation_step"),
-        (trainer.test, "test_step"),
-        (trainer.predict, "predict_step"),
-    ):
-        if layout == "module" or (layout == "bolts" and step == "test_step"):
-            run(module, **({} if step == "predict_step" else {"verbose": False}))
+    if layout in ("module", "bolts"):
+        trainer.test(module, verbose=False)
+    if layout == "module":
+        trainer.validate(module, verbose=False)
+        trainer.predict(module)
     pairs = match(found(), folder)
     assert pairs
     name = type(module).__name__
