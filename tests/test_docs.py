@@ -126,7 +126,13 @@ def test_every_command_of_the_page_without_code_records_and_the_files_are_as_pri
                 continue
             before = len(open_spool().sealed_episodes())
             result = subprocess.run(
-                ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+                ["bash", "-c", line],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
             )
             assert (result.returncode, result.stderr) == (0, ""), line
             assert len(open_spool().sealed_episodes()) > before, line
