@@ -30,8 +30,10 @@ class RoboTraceCallback(Callback):
     otherwise. With launchers that have processes of their own it goes there in a pickle.
 
     Args:
-        **settings: ``enabled``, the arguments of :func:`robotrace.run`, those of :class:`robotrace.plugin.Options`, and
-            what else ``hydra_plugins.robotrace_plugin.NODE`` names. What is unknown is told when a job is recorded.
+        **settings: ``enabled``; the arguments of :func:`robotrace.run`, or where the config has them: ``policy_key``,
+            ``env_key``, ``seed_key``; those of :class:`robotrace.plugin.Options`, ``phases`` and ``frameworks``;
+            ``log_config`` (True), ``redact`` (patterns) and ``flush_timeout_s`` (30, in the processes of a launcher).
+            What is unknown is told when a job is recorded.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -91,7 +93,9 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 def _resolve_enabled(settings: dict[str, Any]) -> bool | None:
-    """Whether the job is recorded; None where nobody has said anything."""
+    """Whether the job is recorded; None where nobody has said anything, or nothing may be recorded at all."""
+    if os.environ.get("ROBOTRACE_MODE", "").strip().lower() == "disabled":
+        return None
     for name in ("enabled", "switch", "app_enabled"):
         value = settings.get(name)
         if value is not None:

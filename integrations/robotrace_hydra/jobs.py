@@ -22,6 +22,7 @@ __all__ = ["Job", "Unrecorded"]
 _log = logging.getLogger("robotrace")
 
 _OF_THE_JOB = ("policy_key", "env_key", "seed_key", "log_config", "redact", "flush_timeout_s", "frameworks", "phases")
+_FLUSH_TIMEOUT_S = 30.0
 _SWITCHES = ("enabled", "switch", "app_enabled")
 _KNOWN = frozenset((*CaptureOptions.__annotations__, *auto.RUN_FIELDS, *_OF_THE_JOB, *_SWITCHES))
 
@@ -41,7 +42,7 @@ class Job:
 
     def __init__(self, cfg: DictConfig, settings: dict[str, Any], task_function: Any) -> None:
         said = auto.given_options(_known(settings))
-        self._timeout_s = float(said.pop("flush_timeout_s", 0.0))
+        self._timeout_s = float(said.pop("flush_timeout_s", _FLUSH_TIMEOUT_S))
         facts = {name: said.pop(name) for name in auto.RUN_FIELDS if name in said}
         for field, key in (("policy_version", "policy_key"), ("env_version", "env_key")):
             place = said.pop(key, None)

@@ -14,15 +14,19 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
+pytest.importorskip("gymnasium")
+pytest.importorskip("av")
+
 import gymnasium as gym
 import numpy as np
-import pytest
 from gymnasium import make as already_bound
 from gymnasium.envs import registration
 from recorded import RecordedEpisode, sealed
 
 import robotrace
-from robotrace import auto
+from robotrace import auto, session
 from robotrace.auto import instrumentation
 from robotrace.errors import ConfigurationError
 from robotrace_gymnasium import RoboTraceRecorder, automatic
@@ -33,6 +37,15 @@ makes_cartpole = functools.partial(already_bound, CARTPOLE)
 
 def _same(env: Any) -> Any:
     return env
+
+
+@pytest.fixture(autouse=True)
+def fresh_session() -> Iterator[None]:
+    """Each test records as a process of its own would, and leaves nothing instrumented."""
+    session.reset()
+    yield
+    assert not instrumentation._layers
+    session.reset()
 
 
 @pytest.fixture
@@ -152,6 +165,8 @@ def test_a_recorder_of_the_program_that_goes_leaves_the_environment_to_the_autom
 
 def test_an_environment_inside_another_is_part_of_it(instrument: Any) -> None:
     class Outer(gym.Wrapper[Any, Any, Any, Any]):
+        metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
         def __init__(self) -> None:
             super().__init__(gym.make(CARTPOLE))
 

@@ -14,7 +14,6 @@ from hydra_apps import FORMS, run_app, write_app
 from recorded import RecordedEpisode, sealed
 
 import hydra_plugins
-from robotrace.capture.options import Options
 
 SWITCH = "hydra.callbacks.robotrace.enabled=true"
 
@@ -99,14 +98,6 @@ def test_t48_the_groups_say_what_is_kept(tmp_path: Path, group: str, kept: list[
     assert [episode.finalize["status"] for episode in sealed()] == kept
 
 
-def test_t48_every_option_is_a_key_of_the_node() -> None:
-    from dataclasses import fields
-
-    from hydra_plugins.robotrace_plugin import NODE
-
-    assert {item.name for item in fields(Options)} <= NODE.keys()
-
-
 # --- T49, T50
 
 
@@ -131,9 +122,10 @@ def test_t49_a_group_in_the_defaults_list_is_overridden_without_a_plus(tmp_path:
 
 def test_t50_an_unknown_option_and_a_bad_value_are_told_and_the_run_goes_on(tmp_path: Path) -> None:
     write_app(tmp_path, "yaml")
-    result = run_app(tmp_path, SWITCH, "+hydra.callbacks.robotrace.onyl=failures")
+    result = run_app(tmp_path, SWITCH, "hydra.callbacks.robotrace.onyl=failures", "+hydra.callbacks.robotrace.foo=5")
     only(result, seed=3)
     assert "has no option 'onyl', which is overlooked; did you mean 'only'?" in result.stdout
+    assert "has no option 'foo'" in result.stdout
     result = run_app(tmp_path, SWITCH, "hydra.callbacks.robotrace.only=failuers")
     assert result.returncode == 0
     assert "nothing is recorded: only is 'failuers'" in result.stdout
@@ -262,6 +254,12 @@ def test_t52_a_fault_of_ours_is_a_line_and_the_job_runs(tmp_path: Path) -> None:
     assert result.returncode == 0
     assert "nothing is recorded: ours" in result.stdout
     assert "result 3" in result.stdout
+
+
+def test_t52_where_nothing_may_be_recorded_nothing_is(tmp_path: Path) -> None:
+    write_app(tmp_path, "yaml")
+    assert run_app(tmp_path, SWITCH, ROBOTRACE_MODE="disabled").returncode == 0
+    assert sealed() == []
 
 
 # --- T53: a job that fails
