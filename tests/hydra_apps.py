@@ -6,9 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-__all__ = ["FORMS", "LIGHTNING", "LOOP", "SB3", "run_app", "write_app"]
+from recorded import RecordedEpisode, sealed
 
+__all__ = ["FORMS", "LIGHTNING", "LOOP", "SB3", "SWITCH", "only", "run_app", "write_app"]
+
+SWITCH = "hydra.callbacks.robotrace.enabled=true"
 FORMS = ("yaml", "dataclass", "no config", "own callbacks")
 
 LOOP = """
@@ -148,3 +152,11 @@ def run_app(
         timeout=240,
         check=False,
     )
+
+
+def only(result: subprocess.CompletedProcess[str], **expected: Any) -> RecordedEpisode:
+    """The one episode of an app that ended well; its fields are as expected."""
+    assert result.returncode == 0, result.stderr
+    (episode,) = sealed()
+    assert {name: episode.create[name] for name in expected} == expected
+    return episode

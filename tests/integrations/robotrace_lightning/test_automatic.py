@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra_apps import FORMS, LIGHTNING, run_app, write_app
+from hydra_apps import FORMS, LIGHTNING, SWITCH, run_app, write_app
 from recorded import sealed
 
 PACKAGES = [name for name in ("lightning.pytorch", "pytorch_lightning") if importlib.util.find_spec(name.split(".")[0])]
-SWITCH = "hydra.callbacks.robotrace.enabled=true"
 
 
 def source(package: str) -> str:

@@ -19,8 +19,8 @@ _FOLDER = os.path.dirname(os.path.abspath(__file__))  # pathlib takes 10 ms to i
 def _watch(text: str) -> None:
     # By its path: to import it by its name would import the whole package first. And with a loader of this file's own
     # class: importlib.machinery takes 2 ms to import.
-    assert __spec__ is not None
-    loader: Any = type(__spec__.loader)("_robotrace_imports", os.path.join(os.path.dirname(_FOLDER), "imports.py"))
+    kind: Any = type(globals()["__loader__"])
+    loader = kind("_robotrace_imports", os.path.join(os.path.dirname(_FOLDER), "imports.py"))
     module = type(sys)(loader.name)
     loader.exec_module(module)
 
