@@ -137,6 +137,13 @@ def test_episodes_without_a_name_are_called_after_the_run(options: Mapping[str, 
         assert create(**options)["name"] == name
 
 
+def test_what_a_deployment_would_refuse_is_cut_rather_than_its_episode_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in FIELDS:
+        monkeypatch.setenv(f"ROBOTRACE_{field.upper()}", "x" * 1000)
+    payload = create()
+    assert [len(payload[field]) for field in FIELDS] == [200, 200, 64]
+
+
 def test_an_environment_variable_that_is_set_between_two_resets_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     decisions = Decisions(resolve_options({}), "test")
     versions: list[Any] = []

@@ -133,6 +133,28 @@ def test_episodes_that_vector_environments_record_in_their_workers_are_of_the_ru
     assert {3, 4} <= {one.create.get("seed") for one in episodes}
 
 
+def test_joblibs_workers_are_in_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    ((seen, run_id),) = run_script(
+        tmp_path,
+        """
+        import joblib
+
+        def look(_):
+            from robotrace.context.run import run_facts
+            facts = run_facts()
+            return [os.getpid() != parent, facts.policy_version, facts.metadata["task"], facts.id]
+
+        parent = os.getpid()
+        if __name__ == "__main__":
+            with robotrace.run(policy_version="v1", metadata={"task": "lift"}) as run:
+                seen = joblib.Parallel(n_jobs=2)(joblib.delayed(look)(n) for n in range(2))
+            print(json.dumps([seen, run.id]))
+        """,
+    )
+    assert seen == [[True, "v1", "lift", run_id]] * 2
+
+
 def test_workers_share_the_id_of_a_process_in_which_nobody_began_a_run(tmp_path: Path) -> None:
     ((seen, mine),) = run_script(
         tmp_path,
@@ -196,7 +218,7 @@ def test_a_context_that_cannot_be_read_is_none_and_is_said_once(
 
 
 def test_of_a_context_of_another_version_what_fits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"run": {"policy_version": 7, "seed": True, "project": "arm", "colour": "red"}, "planet": {}}
+    said = {"run": {"policy_version": 7, "seed": True, "project": "arm", "tags": [{}], "colour": "red"}, "planet": {}}
     monkeypatch.setenv("ROBOTRACE_RUN_CONTEXT", json.dumps(said))
     facts = run_facts()
     assert (facts.policy_version, facts.seed, facts.project, facts.active) == (None, None, "arm", True)

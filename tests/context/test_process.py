@@ -226,3 +226,22 @@ def test_a_process_that_ends_in_the_middle_of_it_ends_as_it_would(repository: Pa
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [set(episode.metadata["git"]) for episode in sealed()] == [{"sha", "branch"}] * 3
+
+
+def test_nothing_is_imported_beside_the_training_where_a_fork_could_catch_it(repository: Path) -> None:
+    script = """
+        import sys
+        import robotrace.plugin
+        from robotrace.context import process
+
+        process.process_facts()
+        before = set(sys.modules)
+        look = process._Look()
+        look.run()
+        assert look.found["git"]["diff_sha256"] and look.found["git"]["remote"], look.found
+        assert set(sys.modules) == before, set(sys.modules) - before
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -24,7 +24,7 @@ from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_tr
 from robotrace.context.git import find_git_sha
 from robotrace.context.launch import launch_facts
 from robotrace.context.process import process_facts
-from robotrace.context.run import RunFacts, run_facts, said_by_environment
+from robotrace.context.run import LONGEST_GIT_SHA, RunFacts, run_facts, said_by_environment
 from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
 from robotrace.ingest import EpisodeFinalStatus, create_payload
@@ -511,7 +511,7 @@ class Decisions:
                 or said.env_version
                 or (None if facts is None else facts.env_version)
             ),
-            git_sha=options.git_sha or run.git_sha or said.git_sha or find_git_sha(),
+            git_sha=_fit(options.git_sha or run.git_sha or said.git_sha or find_git_sha(), LONGEST_GIT_SHA),
             # A larger one is in metadata.reproduce, which has no column's width.
             seed=seed if seed is not None and -_INT64 <= seed < _INT64 else None,
             fps=clock.fps,
@@ -618,8 +618,8 @@ def _seldom() -> Trigger:
     return lambda start: schedule(start) and limit(start)
 
 
-def _fit(text: str | None) -> str | None:
-    return None if text is None else text[:_MAX_TEXT]
+def _fit(text: str | None, longest: int = _MAX_TEXT) -> str | None:
+    return None if text is None else text[:longest]
 
 
 def _failure_of(error: BaseException) -> dict[str, Any]:

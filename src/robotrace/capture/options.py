@@ -10,14 +10,14 @@ from typing import Any, Literal, TypedDict
 
 from robotrace.capture.triggers import Trigger, as_trigger
 from robotrace.config import ENV_ROBOT, recording_enabled
-from robotrace.context.run import environment_seed
+from robotrace.context.run import LONGEST_GIT_SHA, environment_seed
 from robotrace.context.spans import tracing_installed
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import LONGEST_TEXT, EpisodeSource, checked_choice, checked_text
 
 __all__ = ["CaptureOptions", "EpisodeEnd", "Images", "KeepPartial", "Only", "Options", "is_enabled", "resolve_options"]
 
-_LONGEST = {**LONGEST_TEXT, "git_sha": 64}
+_LONGEST = {**LONGEST_TEXT, "git_sha": LONGEST_GIT_SHA}
 """Of our server too; 200 for the others."""
 _LEAST_VIDEO_EDGE = 16
 """Pixels: below that no encoder makes a picture anyone could see."""

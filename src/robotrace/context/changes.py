@@ -111,7 +111,9 @@ def _stream(root: Path, arguments: tuple[str, ...], deadline: float, add: Callab
     git = shutil.which("git")
     if git is None:
         return False
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # By name: another thread may take a variable away meanwhile.
+    named = ((name, os.environ.get(name)) for name in list(os.environ) if not name.startswith("GIT_"))
+    environment = {name: value for name, value in named if value is not None}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
     environment |= {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
     try:

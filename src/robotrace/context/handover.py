@@ -133,17 +133,19 @@ def _levels(text: str) -> Mapping[str, Mapping[str, Any]]:
     try:
         levels = json.loads(text)
         return {
-            level: {
-                name: value
-                for name, value in levels[level].items()
-                if name in _KINDS and isinstance(value, _KINDS[name]) and not isinstance(value, bool)
-            }
+            level: {name: value for name, value in levels[level].items() if _fits(name, value)}
             for level in ("run", "job")
             if level in levels
         }
     except (ValueError, TypeError, AttributeError) as exc:
         faults.report(f"{ENV_RUN_CONTEXT} cannot be read", exc)
         return {}
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name == "tags" and isinstance(value, list):
+        return all(isinstance(tag, str) for tag in value)
+    return name in _KINDS and isinstance(value, _KINDS[name]) and not isinstance(value, bool)
 
 
 def _without_secrets(value: Any) -> Any:

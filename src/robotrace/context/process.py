@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from robotrace import faults
 from robotrace.context.changes import find_changes, read_remote
 from robotrace.context.git import find_checkout
 from robotrace.context.gpus import read_gpus
@@ -43,6 +44,8 @@ class _Look:
                 "git": {name: value for name, value in git.items() if value is not None},
                 "host": read_gpus(),
             }
+        except Exception as exc:
+            faults.report("what this process runs could not be found out", exc)
         finally:
             self.done.set()
 

@@ -28,6 +28,7 @@ from robotrace.ingest import checked_text
 from robotrace.jsonable import metadata_json
 
 __all__ = [
+    "LONGEST_GIT_SHA",
     "Defaults",
     "Run",
     "RunFacts",
@@ -40,7 +41,9 @@ __all__ = [
 
 _Level = Literal["run", "job"]
 _LEVELS: tuple[_Level, ...] = ("run", "job")  # the first wins
-_LONGEST = {"policy_version": 200, "env_version": 200, "git_sha": 64, "project": 200, "name": 200}
+LONGEST_GIT_SHA = 64
+"""Characters: of SHA-256, and what our server takes."""
+_LONGEST = {"policy_version": 200, "env_version": 200, "git_sha": LONGEST_GIT_SHA, "project": 200, "name": 200}
 _INT64 = 2**63
 
 _process_id = str(uuid.uuid4())
