@@ -44,6 +44,7 @@ def test_it_carries_everything_and_nothing_else(wheel: Path) -> None:
         "robotrace/serve/static/player.js",
         "robotrace/serve/migrations/env.py",
         "robotrace_gymnasium/py.typed",
+        "robotrace_lightning/py.typed",
         "robotrace_sb3/py.typed",
     ):
         assert needed in names, needed
@@ -51,6 +52,7 @@ def test_it_carries_everything_and_nothing_else(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "robotrace",
         "robotrace_gymnasium",
+        "robotrace_lightning",
         "robotrace_sb3",
     }
 

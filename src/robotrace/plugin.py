@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robotrace.errors import ConfigurationError
 
 try:
-    from robotrace.capture.attached import Attached, Recorder, detach_recorder
+    from robotrace.capture.attached import Attached, detach_recorder
     from robotrace.capture.attributes import layers, own_attribute, own_values
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.calls import raised_in
@@ -64,7 +64,6 @@ __all__ = [
     "LoopEpisode",
     "Options",
     "PhaseOptions",
-    "Recorder",
     "Renderer",
     "Sampling",
     "Series",
@@ -216,7 +215,7 @@ def attach_recorder(
     vector: Mapping[str, Any] | None = None,
     env_id: str | None = None,
     beside: Callable[[], Mapping[str, Any]] | None = None,
-) -> Recorder:
+) -> EpisodeRecorder | VectorRecorder:
     """A new recorder before an environment's own methods, which :func:`detach` takes away again.
 
     Ask :func:`find_recorder` first: two recorders before one environment make one record, the outer one's.
@@ -299,12 +298,12 @@ class _Observer:
         """Not of interest."""
 
 
-def find_recorder(env: Any) -> Recorder | None:
+def find_recorder(env: Any) -> EpisodeRecorder | VectorRecorder | None:
     """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it."""
     return next((found for layer in layers(env) if (found := _recorder_of(layer)) is not None), None)
 
 
-def find_recorders(env: Any) -> list[tuple[Any, Recorder]]:
+def find_recorders(env: Any) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:
     """The recorders that somebody has put there already: theirs is the record.
 
     Args:
@@ -330,7 +329,7 @@ def find_recorders(env: Any) -> list[tuple[Any, Recorder]]:
     return [(one, found) for one, found in recorded if found is not None]
 
 
-def _recorder_of(env: Any) -> Recorder | None:
+def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
     # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
     found = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
     return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
