@@ -172,7 +172,7 @@ class RoboTraceCallback(Callback):
             return
         if self._is_another_ones(trainer):
             return
-        self._run = Run(settings, self._series, trainer, pl_module)
+        self._run = Run(settings, self._series, trainer, pl_module, RoboTraceCallback)
 
     def _is_another_ones(self, trainer: Any) -> bool:
         ours = [one for one in trainer.callbacks if isinstance(one, RoboTraceCallback)]

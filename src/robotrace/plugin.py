@@ -29,7 +29,7 @@ from robotrace.errors import ConfigurationError
 
 try:
     from robotrace.capture.attached import Attached, detach_recorder
-    from robotrace.capture.attributes import layers, own_attribute, own_values
+    from robotrace.capture.attributes import layers, own_attribute
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.calls import raised_in
     from robotrace.capture.clock import read_attribute
@@ -85,7 +85,6 @@ __all__ = [
     "new_vector_recorder",
     "observe",
     "own_attribute",
-    "own_values",
     "plain_values",
     "raised_in",
     "rate",
