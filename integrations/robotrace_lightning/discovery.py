@@ -29,7 +29,7 @@ _MAX_ITEMS = 64
 _MAX_ATTRIBUTES = 256
 _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 _INNER = ("env", "_env")
-_OF_MODULES = frozenset({"_parameters", "_buffers", "_modules", "_trainer", "_fabric"})
+_OF_MODULES = frozenset({*vars(torch.nn.Module()), "_trainer", "_fabric"})
 _HOLDS_NONE = (
     str,
     bytes,
@@ -96,7 +96,7 @@ def _inside(where: str, root: Any) -> Iterator[tuple[str, Any]]:
     seen = {id(root)}
     while queue:
         place, holder, depth = queue.popleft()
-        for name, attribute in _attributes(holder, named=root is holder and where != _DATASET):
+        for name, attribute in _attributes(holder, is_root=holder is root, named=where != _DATASET):
             for below, value in _each(f"{place}.{name}" if name else place, attribute):
                 if isinstance(value, _HOLDS_NONE) or value is None or id(value) in seen:
                     continue
@@ -107,17 +107,18 @@ def _inside(where: str, root: Any) -> Iterator[tuple[str, Any]]:
                     queue.append((below, value, depth + 1))
 
 
-def _attributes(holder: Any, *, named: bool) -> Iterator[tuple[str, Any]]:
+def _attributes(holder: Any, *, is_root: bool, named: bool) -> Iterator[tuple[str, Any]]:
     if isinstance(holder, DataLoader):
         holder, _ = _dataset_of(holder)
     if isinstance(holder, _CONTAINERS):  # a dataset that is a list of its items
         yield "", holder
         return
-    if isinstance(holder, torch.nn.Module) or (named and hasattr(holder, "__dict__")):
-        for name, value in list(vars(holder).items()):
-            if name not in _OF_MODULES:
-                yield name, value
-        yield from list(vars(holder).get("_modules", {}).items())
+    if isinstance(holder, torch.nn.Module) or (is_root and named and hasattr(holder, "__dict__")):
+        values = vars(holder)
+        for name in [name for name in values if name not in _OF_MODULES]:
+            yield name, values[name]
+        # Modules hold environments and are none: those on the last level are of no interest.
+        yield from list(values.get("_modules", {}).items()) if is_root else ()
         return
     # Not by its __dict__: the own reads of an agent or a dataset would be slower from then on.
     known = {id(value): name for name in _NAMES if (value := own_attribute(holder, name)) is not None}
@@ -140,7 +141,9 @@ def _each(where: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _may_hold(value: Any) -> bool:
-    if isinstance(value, (torch.nn.Module, DataLoader)):
+    if isinstance(value, torch.nn.Module):
+        return not type(value).__module__.startswith("torch.")  # a layer holds nothing, and there may be a thousand
+    if isinstance(value, DataLoader):
         return True
     if isinstance(value, _CONTAINERS):
         return False

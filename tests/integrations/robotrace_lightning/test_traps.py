@@ -338,9 +338,10 @@ def test_t45_environments_are_found_two_attributes_deep_once_each_and_the_outerm
     module.me = module
     data, loader = Plain(gyms=(duck, held)), DataLoader([Plain(env=many["task1"])], batch_size=None)
     assert looked(module) == {}
-    module.net.env = duck
+    module.critic = base_of(one)()
+    module.critic.env = duck
     assert looked(module, data, [loader]) == {
-        "module.net.env": duck,
+        "module.critic.env": duck,
         "datamodule.gyms[1]": inner,
         "dataset[0].env": many["task1"],
     }
