@@ -331,4 +331,4 @@ class RoboTraceCallback(Callback):
 def _flush_worker() -> None:
     """In a process that a strategy has spawned or forked, which leaves the uploading to a parent that has nothing."""
     if multiprocessing.parent_process() is not None:
-        flush(delivery_limits().exit_timeout_s)
+        flush(delivery_limits().exit_timeout_s, give_up=True)

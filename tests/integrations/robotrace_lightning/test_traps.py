@@ -214,7 +214,9 @@ def test_t40_what_is_not_switched_on_is_not_imported(one: Any) -> None:
 import sys, {one.__name__} as pl
 pl.Trainer(logger=False, accelerator="cpu")
 assert "robotrace_lightning.factory" in sys.modules
-assert not {{"av", "robotrace.plugin", "robotrace_lightning.callback"}} & set(sys.modules)
+assert not {{"av", "robotrace", "robotrace.plugin", "robotrace_lightning.callback"}} & set(sys.modules)
+from robotrace.config import ENV_ENABLED
+assert ENV_ENABLED == sys.modules["robotrace_lightning.factory"]._ENABLED
 """
     )
     assert done.returncode == 0, done.stderr
