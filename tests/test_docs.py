@@ -23,9 +23,9 @@ SNIPPETS = [
 ]
 
 
-def run(path: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(path: Path, cwd: Path, *, warnings: str = "error") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "error", str(path)]
+    command = [sys.executable, "-W", warnings, str(path)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -53,8 +53,11 @@ def arrived(base_url: str) -> list[dict[str, object]]:
 def test_every_snippet_runs_as_printed_and_its_episodes_arrive(snippet: str, deployment: str, tmp_path: Path) -> None:
     if "stable_baselines3" in snippet:
         pytest.importorskip("stable_baselines3")
+    if "lightning" in snippet:
+        pytest.importorskip("lightning")
     (tmp_path / "snippet.py").write_text(snippet)
-    result = run(tmp_path / "snippet.py", tmp_path)
+    # Lightning warns of small data, of a processor that is not used, and of other packages.
+    result = run(tmp_path / "snippet.py", tmp_path, warnings="default" if "lightning" in snippet else "error")
     assert result.returncode == 0, result.stderr
     assert arrived(deployment)
 
@@ -92,6 +95,33 @@ def test_the_example_of_a_training_learns_and_its_episodes_arrive(deployment: st
     versions = [str(episode["policy_version"]) for episode in arrived(deployment)]
     assert versions.count("PPO@24576") >= 5
     assert {"PPO@0", "PPO@8000", "PPO@16000", "PPO@24000"} <= set(versions)
+
+
+def test_the_example_of_imitation_shows_what_it_can_after_each_epoch(deployment: str, tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    result = run(ROOT / "examples" / "lightning_imitation.py", tmp_path, warnings="default")
+    assert result.returncode == 0, result.stderr
+    episodes = arrived(deployment)
+    versions = [str(episode["policy_version"]) for episode in episodes]
+    assert sorted(versions) == sorted(f"Imitation@e{epoch}-s{63 * (epoch + 1)}" for epoch in range(4) for _ in range(3))
+    rewards = [
+        episode["reward_total"] for episode in episodes if str(episode["policy_version"]).startswith("Imitation@e3")
+    ]
+    assert rewards == [500.0] * 3
+
+
+def test_the_example_of_reinforcement_in_lightning_learns_and_its_episodes_arrive(
+    deployment: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("lightning")
+    result = run(ROOT / "examples" / "lightning_reinforce.py", tmp_path, warnings="default")
+    assert result.returncode == 0, result.stderr
+    mean = re.search(r"^(\d+) steps on average after 50 updates$", result.stdout, re.MULTILINE)
+    assert mean is not None
+    assert int(mean[1]) > 150
+    versions = {str(episode["policy_version"]) for episode in arrived(deployment)}
+    assert "Reinforce@e0-s0" in versions
+    assert any(version.startswith("Reinforce@e4") for version in versions)
 
 
 def test_every_command_is_one_that_ci_or_a_test_runs() -> None:

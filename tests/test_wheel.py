@@ -49,6 +49,7 @@ def test_t61_it_carries_everything_and_nothing_else(wheel: Path) -> None:
         "robotrace_hydra/py.typed",
         "robotrace_hydra/conf/robotrace/default.yaml",
         "robotrace_hydra/conf/hydra/callbacks/robotrace.yaml",
+        "robotrace_lightning/py.typed",
         "robotrace_sb3/py.typed",
     ):
         assert needed in names, needed

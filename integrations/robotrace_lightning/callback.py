@@ -172,7 +172,7 @@ class RoboTraceCallback(Callback):
             return
         if self._is_another_ones(trainer):
             return
-        self._run = Run(settings, self._series, trainer, pl_module)
+        self._run = Run(settings, self._series, trainer, pl_module, RoboTraceCallback)
 
     def _is_another_ones(self, trainer: Any) -> bool:
         ours = [one for one in trainer.callbacks if isinstance(one, RoboTraceCallback)]
@@ -331,4 +331,4 @@ class RoboTraceCallback(Callback):
 def _flush_worker() -> None:
     """In a process that a strategy has spawned or forked, which leaves the uploading to a parent that has nothing."""
     if multiprocessing.parent_process() is not None:
-        flush(delivery_limits().exit_timeout_s)
+        flush(delivery_limits().exit_timeout_s, give_up=True)

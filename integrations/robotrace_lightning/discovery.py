@@ -7,6 +7,8 @@ deep and no deeper: ``module.env``, ``module.agent.env``, ``datamodule.gyms[0]._
 from __future__ import annotations
 
 import collections
+import gc
+import itertools
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -16,15 +18,18 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from robotrace.plugin import layers, own_attribute, own_values
+from robotrace.plugin import layers, own_attribute
 
 __all__ = ["Found", "find_environments"]
 
+_DATASET = "dataset"
 _DEPTH = 2
 _MAX_ITEMS = 64
-"""Of a list or a mapping."""
+"""Of a list or a mapping: a replay buffer may be one of a million."""
+_MAX_ATTRIBUTES = 256
+_CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 _INNER = ("env", "_env")
-_OF_MODULES = frozenset({"_parameters", "_buffers", "_modules", "_trainer", "_fabric"})
+_OF_MODULES = frozenset({*vars(torch.nn.Module()), "_trainer", "_fabric"})
 _HOLDS_NONE = (
     str,
     bytes,
@@ -73,7 +78,7 @@ def find_environments(module: Any, datamodule: Any, loaders: list[Any], callback
     datasets = [_dataset_of(loader) for loader in loaders]
     roots = [("module", module, 0), ("datamodule", datamodule, 0)]
     roots += [(type(one).__name__, one, 0) for one in callbacks]
-    roots += [("dataset", one, workers) for one, workers in datasets]
+    roots += [(_DATASET, one, workers) for one, workers in datasets]
     for where, root, workers in roots:
         if root is None:
             continue
@@ -84,14 +89,14 @@ def find_environments(module: Any, datamodule: Any, loaders: list[Any], callback
 
 
 def _inside(where: str, root: Any) -> Iterator[tuple[str, Any]]:
-    queue = collections.deque([(where, root, 0)])
-    seen = {id(root)}
     if _is_env(root):  # a dataset may be one
         yield where, _innermost_real(root)
         return
+    queue = collections.deque([(where, root, 0)])
+    seen = {id(root)}
     while queue:
         place, holder, depth = queue.popleft()
-        for name, attribute in _attributes(holder, named=depth == 0):
+        for name, attribute in _attributes(holder, is_root=holder is root, named=where != _DATASET):
             for below, value in _each(f"{place}.{name}" if name else place, attribute):
                 if isinstance(value, _HOLDS_NONE) or value is None or id(value) in seen:
                     continue
@@ -102,19 +107,24 @@ def _inside(where: str, root: Any) -> Iterator[tuple[str, Any]]:
                     queue.append((below, value, depth + 1))
 
 
-def _attributes(holder: Any, *, named: bool) -> Iterator[tuple[str, Any]]:
+def _attributes(holder: Any, *, is_root: bool, named: bool) -> Iterator[tuple[str, Any]]:
     if isinstance(holder, DataLoader):
         holder, _ = _dataset_of(holder)
-    if isinstance(holder, torch.nn.Module) or (named and hasattr(holder, "__dict__")):
-        for name, value in list(vars(holder).items()):
-            if name not in _OF_MODULES:
-                yield name, value
-        yield from list(vars(holder).get("_modules", {}).items())
+    if isinstance(holder, _CONTAINERS):  # a dataset that is a list of its items
+        yield "", holder
         return
-    # Not by its __dict__: an agent's own reads would be slower from then on.
+    if isinstance(holder, torch.nn.Module) or (is_root and named and hasattr(holder, "__dict__")):
+        values = vars(holder)
+        for name in [name for name in values if name not in _OF_MODULES]:
+            yield name, values[name]
+        # Modules hold environments and are none: those on the last level are of no interest.
+        yield from list(values.get("_modules", {}).items()) if is_root else ()
+        return
+    # Not by its __dict__: the own reads of an agent or a dataset would be slower from then on.
     known = {id(value): name for name in _NAMES if (value := own_attribute(holder, name)) is not None}
-    for value in list(own_values(holder)):
-        yield known.get(id(value), ""), value
+    for value in gc.get_referents(holder):
+        for one in list(itertools.islice(value.values(), _MAX_ATTRIBUTES)) if isinstance(value, dict) else (value,):
+            yield known.get(id(one), ""), one
 
 
 def _each(where: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -131,8 +141,12 @@ def _each(where: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _may_hold(value: Any) -> bool:
-    if isinstance(value, (torch.nn.Module, DataLoader)):
+    if isinstance(value, torch.nn.Module):
+        return not type(value).__module__.startswith("torch.")  # a layer holds nothing, and there may be a thousand
+    if isinstance(value, DataLoader):
         return True
+    if isinstance(value, _CONTAINERS):
+        return False
     top = type(value).__module__.partition(".")[0]
     return top not in _FOREIGN and not top.startswith("torch")
 

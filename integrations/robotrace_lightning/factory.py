@@ -1,6 +1,7 @@
 """What every ``Trainer()`` asks for callbacks, and what switches it on; see the entry points in pyproject.toml.
 
-Lightning lets an exception of this module out of ``Trainer()``, for users who have never heard of RoboTrace too.
+Lightning lets an exception of this module out of ``Trainer()``, for users who have never heard of RoboTrace too. So
+nothing is imported before it is known that somebody wants it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ import os
 from importlib.metadata import entry_points
 from typing import Any
 
-from robotrace.config import ENV_ENABLED, is_true
-from robotrace.errors import ConfigurationError
-
 __all__ = ["callbacks", "instrument", "uninstrument"]
 
 _log = logging.getLogger("robotrace")
@@ -22,6 +20,8 @@ _GROUPS = ("lightning.pytorch.callbacks_factory", "pytorch_lightning.callbacks_f
 
 _PHASES = {"eval": ("validate", "test")}
 """Of what is said to all frameworks at once."""
+_ENABLED = "ROBOTRACE_ENABLED"
+"""``robotrace.config.ENV_ENABLED``, before ``import robotrace``, which brings in httpx."""
 
 _automatic: dict[str, Any] | None = None
 
@@ -39,6 +39,7 @@ def instrument(**arguments: Any) -> None:
         ConfigurationError: A value does not fit, or Lightning could not find this package.
     """
     global _automatic
+    from robotrace.errors import ConfigurationError
     from robotrace_lightning.callback import RoboTraceCallback
 
     if "phases" in arguments:
@@ -62,14 +63,16 @@ def uninstrument() -> None:
 def callbacks() -> list[Any]:
     """The callbacks for a trainer that is being made: none, unless somebody has switched them on. Never raises."""
     try:
-        arguments = _automatic
-        if arguments is None:
-            if not is_true(os.environ.get(ENV_ENABLED)):
-                return []
-            arguments = {}
+        enabled = os.environ.get(_ENABLED)
+        if _automatic is None and not enabled:
+            return []
+        from robotrace.config import is_true
+
+        if _automatic is None and not is_true(enabled):
+            return []
         from robotrace_lightning.callback import RoboTraceCallback
 
-        callback = RoboTraceCallback(**arguments)
+        callback = RoboTraceCallback(**(_automatic or {}))
         callback.automatic = True
         return [callback]
     except Exception as exc:

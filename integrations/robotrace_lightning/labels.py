@@ -6,6 +6,7 @@ import os
 import sys
 import weakref
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from robotrace.plugin import plain_values
@@ -57,8 +58,8 @@ class RunFacts:
         trainer = self._trainer()
         if trainer is None:
             return {}
-        if self._loaded and getattr(trainer.state.fn, "value", None) != "fit":
-            # A trainer that only evaluates a checkpoint does not count on from it.
+        if trainer.ckpt_path and getattr(trainer.state.fn, "value", None) != "fit":
+            # A trainer that evaluates a checkpoint does not count on from it; the oldest do not tell what is in it.
             return {key: value for key, value in self._loaded.items() if key != "run_id"}
         return {"epoch": int(trainer.current_epoch), "global_step": int(trainer.global_step)}
 
@@ -72,7 +73,9 @@ class RunFacts:
         progress = self.progress()
         seed = global_seed()
         return {
-            "policy_version": _version_of(module, self._static["logger"], progress),
+            "policy_version": _version_of(
+                module, self._static["logger"], progress, PurePath(self._static.get("checkpoint", "")).name
+            ),
             **({} if seed is None else {"seed": seed}),
             "metadata": {"phase": phase, "training": {**self._static, **progress}},
         }
@@ -133,14 +136,16 @@ def global_seed() -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _version_of(module: Any, logger: Mapping[str, Any] | None, progress: Mapping[str, Any]) -> str:
+def _version_of(module: Any, logger: Mapping[str, Any] | None, progress: Mapping[str, Any], checkpoint: str) -> str:
     name = type(module).__name__
     if logger is not None:
         version = logger["version"]
         name += "".join(
             f"/{part}" for part in (logger["name"], f"v{version}" if isinstance(version, int) else version) if part
         )
-    return f"{name}@e{progress.get('epoch')}-s{progress.get('global_step')}"
+    if "global_step" not in progress:
+        return f"{name}@{checkpoint}"
+    return f"{name}@e{progress.get('epoch')}-s{progress['global_step']}"
 
 
 def _logger_of(trainer: Any) -> dict[str, Any] | None:

@@ -44,8 +44,11 @@ class Rollouts:
         self._attached = Attached()
         with random_streams(module.device):
             self.env, self._is_ours = _make(settings.eval_env)
-        space = getattr(self.env, "action_space", None)
-        find_policy(module, settings.policy, space)
+        try:
+            find_policy(module, settings.policy, getattr(self.env, "action_space", None))
+        except ConfigurationError:
+            self.leave(module)
+            raise
         for layer, recorder in find_recorders(self.env):
             self._attached.add(layer, recorder, ours=False)
         if not self._attached:

@@ -46,13 +46,15 @@ class Run:
         series: The callback's.
         trainer: Kept weakly.
         module: Kept weakly.
+        ours: The class of callbacks that are not looked through.
 
     Raises:
         ConfigurationError: ``eval_env`` cannot be used.
     """
 
-    def __init__(self, settings: Settings, series: SeriesOfRuns, trainer: Any, module: Any) -> None:
+    def __init__(self, settings: Settings, series: SeriesOfRuns, trainer: Any, module: Any, ours: type) -> None:
         self.facts = RunFacts(trainer, module)
+        self._ours = ours
         self._settings = settings
         self._series = series
         self._trainer = weakref.ref(trainer)
@@ -66,7 +68,7 @@ class Run:
         self._rollouts: Rollouts | None = None
         self._module = weakref.ref(module)
         fn = getattr(trainer.state.fn, "value", None)
-        if settings.eval_env is not None and fn in ("fit", "validate"):
+        if settings.eval_env is not None and fn in ("fit", "validate") and trainer.is_global_zero:
             options = replace(settings.options.evaluation, max_episodes=None, keep_partial="always")
             self._rollouts = Rollouts(settings, options, series.rollouts, self.facts, module)
         self.open_loop = OpenLoop(settings, self.facts) if settings.val_batches else None
@@ -81,11 +83,12 @@ class Run:
         trainer, module = self._trainer(), self._module()
         if trainer is None or module is None:
             return
+        self._forget_the_dead()
         given = self._settings.env
         given = list(given) if isinstance(given, (list, tuple)) else [given]
         found = [Found("env", one) for one in given if one is not None]
         if self._settings.discover:
-            others = [one for one in trainer.callbacks if not hasattr(type(one), "robotrace_settings")]
+            others = [one for one in trainer.callbacks if not isinstance(one, self._ours)]
             found += find_environments(module, trainer.datamodule, _loaders(trainer), others)
         fresh = [one for one in found if self._attach(one)]
         if fresh and self._said:
@@ -153,6 +156,13 @@ class Run:
         module = self._module()
         if rollouts is not None and module is not None:
             rollouts.leave(module)
+
+    def _forget_the_dead(self) -> None:
+        """Of environments that somebody makes anew for each validation."""
+        for one in self._held:
+            if one.env() is None:
+                one.attached.close()
+        self._held = [one for one in self._held if one.env() is not None]
 
     def _limited(self, options: Options) -> Options:
         return replace(options, max_episodes=1) if self._smoke_test else options

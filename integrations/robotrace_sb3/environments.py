@@ -17,10 +17,11 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrappe
 
 from robotrace.plugin import (
     Attached,
+    EpisodeRecorder,
     Labels,
     Options,
-    Recorder,
     Series,
+    VectorRecorder,
     attach_recorder,
     detach,
     find_recorders,
@@ -119,9 +120,9 @@ def _inside(base: Any) -> list[Any]:
 
 def _attach(
     base: Any, options: Options, series: Series, beside: Callable[[int | None], Callable[[], Mapping[str, Any]]] | None
-) -> list[tuple[Any, Recorder]]:
+) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:
     inside = _inside(base)
-    done: list[tuple[Any, Recorder]] = []
+    done: list[tuple[Any, EpisodeRecorder | VectorRecorder]] = []
     try:
         for index, env in enumerate(inside):
             if options.env_indices != "auto" and index not in options.env_indices:

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from robotrace.errors import ConfigurationError
 
 try:
-    from robotrace.capture.attached import Attached, Recorder, detach_recorder
-    from robotrace.capture.attributes import layers, own_attribute, own_values
+    from robotrace.capture.attached import Attached, detach_recorder
+    from robotrace.capture.attributes import layers, own_attribute
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.calls import raised_in
     from robotrace.capture.clock import read_attribute
@@ -66,7 +66,6 @@ __all__ = [
     "LoopEpisode",
     "Options",
     "PhaseOptions",
-    "Recorder",
     "Renderer",
     "RunFacts",
     "Sampling",
@@ -91,7 +90,6 @@ __all__ = [
     "new_vector_recorder",
     "observe",
     "own_attribute",
-    "own_values",
     "plain_values",
     "raised_in",
     "rate",
@@ -224,7 +222,7 @@ def attach_recorder(
     env_id: str | None = None,
     beside: Callable[[], Mapping[str, Any]] | None = None,
     automatic: bool = False,
-) -> Recorder:
+) -> EpisodeRecorder | VectorRecorder:
     """A new recorder before an environment's own methods, which :func:`detach` takes away again.
 
     Ask :func:`find_recorder` first: two recorders before one environment make one record, the outer one's.
@@ -322,7 +320,7 @@ def run_id() -> str:
     return run_facts().id
 
 
-def find_recorder(env: Any, *, automatic: bool = False) -> Recorder | None:
+def find_recorder(env: Any, *, automatic: bool = False) -> EpisodeRecorder | VectorRecorder | None:
     """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it.
 
     Args:
@@ -333,7 +331,7 @@ def find_recorder(env: Any, *, automatic: bool = False) -> Recorder | None:
     return next((one for one in found if one is not None and (automatic or not one.automatic)), None)
 
 
-def find_recorders(env: Any, *, automatic: bool = False) -> list[tuple[Any, Recorder]]:
+def find_recorders(env: Any, *, automatic: bool = False) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:
     """The recorders that somebody has put there already: theirs is the record.
 
     Args:
@@ -360,13 +358,13 @@ def find_recorders(env: Any, *, automatic: bool = False) -> list[tuple[Any, Reco
     return [(one, found) for one, found in recorded if found is not None]
 
 
-def _recorder_of(env: Any) -> Recorder | None:
+def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
     # Of the class: a Gymnasium 0.29 wrapper warns of every attribute it forwards.
     found = attached_recorder(env) or (hasattr(type(env), "recorder") and read_attribute(env, "recorder"))
     return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
 
 
-def detach(env: _E, recorder: Recorder | None = None) -> _E:
+def detach(env: _E, recorder: EpisodeRecorder | VectorRecorder | None = None) -> _E:
     """Undo :func:`attach`: an episode still open ends as one that is closed in the middle.
 
     Args:

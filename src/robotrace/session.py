@@ -235,7 +235,7 @@ def flush(timeout_s: float = 60.0, *, give_up: bool = False) -> bool:
 
     Args:
         timeout_s: Give up after this many seconds.
-        give_up: And at once when the deployment does not answer.
+        give_up: Or as soon as nothing is going to be tried in that time: an outage, a refused key.
 
     Returns:
         Whether that is so; False when the time ran out. Nothing is lost then: what is left goes on in the

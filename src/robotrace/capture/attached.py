@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from robotrace.capture.calls import raised_in
 from robotrace.capture.decisions import Labels, Sampling
@@ -13,15 +13,13 @@ from robotrace.capture.recorder import EpisodeRecorder
 from robotrace.capture.tap import attached_recorder, uninstall
 from robotrace.capture.vector import VectorRecorder
 
-__all__ = ["Attached", "Recorder", "detach_recorder"]
-
-Recorder: TypeAlias = "EpisodeRecorder | VectorRecorder"
+__all__ = ["Attached", "detach_recorder"]
 
 
 @dataclass
 class _One:
     env: weakref.ref[Any]
-    recorder: Recorder
+    recorder: EpisodeRecorder | VectorRecorder
     ours: bool
 
 
@@ -39,11 +37,11 @@ class Attached:
         return bool(self._ones)
 
     @property
-    def recorders(self) -> list[Recorder]:
+    def recorders(self) -> list[EpisodeRecorder | VectorRecorder]:
         """All of them."""
         return [one.recorder for one in self._ones]
 
-    def add(self, env: Any, recorder: Recorder, *, ours: bool) -> None:
+    def add(self, env: Any, recorder: EpisodeRecorder | VectorRecorder, *, ours: bool) -> None:
         """One more.
 
         Args:
@@ -103,7 +101,7 @@ class Attached:
         self._ones = []
 
 
-def detach_recorder(env: Any, recorder: Recorder | None = None) -> None:
+def detach_recorder(env: Any, recorder: EpisodeRecorder | VectorRecorder | None = None) -> None:
     """Take away what is attached to an environment: an episode still open ends as one that is closed in the middle.
 
     Args:

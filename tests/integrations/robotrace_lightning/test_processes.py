@@ -20,7 +20,7 @@ from robotrace.testing import FaultServer
 from robotrace_lightning import RoboTraceCallback
 
 SCRIPT = """
-import importlib, sys, warnings
+import functools, importlib, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 pl = importlib.import_module(sys.argv[1])
@@ -28,6 +28,9 @@ from lightning_layouts import base_of, make_env, quiet
 from robotrace_lightning import RoboTraceCallback
 
 strategy, folder, ranks, dies = sys.argv[2], Path(sys.argv[3]), sys.argv[4], sys.argv[5] == "dies"
+
+def policy(observation, module):
+    return module.choose(observation)
 
 class Module(base_of(pl)):
     def setup(self, stage):
@@ -46,14 +49,16 @@ if __name__ == "__main__":
     folder.mkdir(exist_ok=True)
     pl.seed_everything(5)
     callback = RoboTraceCallback(
-        every_n_episodes=1, max_per_minute=None, max_episodes=None, ranks=ranks, tags=["ddp"]
+        every_n_episodes=1, max_per_minute=None, max_episodes=None, ranks=ranks, tags=["ddp"],
+        eval_env=functools.partial(make_env, folder, 9), policy=policy,
     )
     pl.Trainer(**quiet(callbacks=[callback], devices=2, strategy=strategy)).fit(Module())
 """
 
 
-def arrived(server: FaultServer, rank: int) -> list[Any]:
-    return [one for one in server.episodes.values() if one.create["metadata"]["training"]["rank"] == rank]
+def arrived(server: FaultServer, rank: int, *, evaluations: bool = False) -> list[Any]:
+    of_rank = [one for one in server.episodes.values() if one.create["metadata"]["training"]["rank"] == rank]
+    return [one for one in of_rank if ("evaluation" in one.create["metadata"]) is evaluations]
 
 
 def assert_arrived(server: FaultServer, diary: Path, ranks: list[int]) -> None:
@@ -71,6 +76,10 @@ def assert_arrived(server: FaultServer, diary: Path, ranks: list[int]) -> None:
             assert (training["world_size"], stored.create["seed"]) == (2, 5)
             assert stored.finalizes == 1
         assert waiting == {}
+    # The first process runs eval_env, once an epoch.
+    assert [len(arrived(server, rank, evaluations=True)) for rank in (0, 1)] == [2, 0]
+    assert [len(ended(diary, rank)) for rank in (0, 1)] == [4, 4]
+    assert len(ended(diary, 9)) == 2
 
 
 @pytest.mark.parametrize(("strategy", "ranks"), [("ddp_spawn", "zero"), ("ddp_fork", "zero"), ("ddp", "all")])
@@ -101,11 +110,19 @@ def test_t43_t44_an_exception_in_one_of_two_processes_fails_its_open_episode(
     assert done.returncode != 0
     assert "the loss is nan" in done.stderr
     episodes = salvaged()
-    assert len(episodes) == 3
-    (last,) = [each for each in episodes if "failure_reason" in each.metadata and each.metadata["training"]["epoch"]]
+    assert [each.metadata["phase"] for each in episodes].count("train") == 3
+    (last,) = [each for each in episodes if each.metadata["training"]["epoch"] == 1]
     assert last.finalize["status"] == "failed"
     assert last.metadata["failure_reason"] == reason
     assert last.metadata["outcome"]["steps"] == 1
+
+
+def test_t44_a_deployment_that_is_away_holds_up_no_process(one: Any, tmp_path: Path) -> None:
+    variables = {"ROBOTRACE_BASE_URL": "http://127.0.0.1:9", "ROBOTRACE_API_KEY": "rt_key"}
+    arguments = (one.__name__, "ddp_fork", str(tmp_path / "diary"), "zero", "lives")
+    done = run_file(tmp_path, SCRIPT, *arguments, **variables)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(salvaged()) == len(ended(tmp_path / "diary", 0)) + len(ended(tmp_path / "diary", 9)) == 6
 
 
 def test_t44_the_callback_is_pickled_by_its_arguments_in_the_middle_of_a_run_too(one: Any, tmp_path: Path) -> None:

@@ -302,7 +302,9 @@ def test_t41_a_run_goes_on_from_a_checkpoint_which_says_where_it_comes_from(pl: 
     # A trainer that has not trained evaluates the checkpoint's policy.
     tests = pl.Trainer(**quiet(callbacks=[everything(metadata={"tested": True})]))
     tests.test(module, ckpt_path=str(file), verbose=False)
-    assert {one.create["policy_version"] for one in found() if one.metadata.get("tested")} == {"ModuleEnv@e0-s3"}
+    # The oldest does not tell a callback what is in it.
+    version = "ModuleEnv@arm.ckpt" if pl.__version__ < "2.1" else "ModuleEnv@e0-s3"
+    assert {one.create["policy_version"] for one in found() if one.metadata.get("tested")} == {version}
     # And somebody without us goes on from it.
     pl.Trainer(**quiet(max_epochs=2)).fit(module, ckpt_path=str(file))
 

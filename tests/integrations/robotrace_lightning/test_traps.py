@@ -214,7 +214,9 @@ def test_t40_what_is_not_switched_on_is_not_imported(one: Any) -> None:
 import sys, {one.__name__} as pl
 pl.Trainer(logger=False, accelerator="cpu")
 assert "robotrace_lightning.factory" in sys.modules
-assert not {{"av", "robotrace.plugin", "robotrace_lightning.callback"}} & set(sys.modules)
+assert not {{"av", "robotrace", "robotrace.plugin", "robotrace_lightning.callback"}} & set(sys.modules)
+from robotrace.config import ENV_ENABLED
+assert ENV_ENABLED == sys.modules["robotrace_lightning.factory"]._ENABLED
 """
     )
     assert done.returncode == 0, done.stderr
@@ -338,16 +340,53 @@ def test_t45_environments_are_found_two_attributes_deep_once_each_and_the_outerm
     module.me = module
     data, loader = Plain(gyms=(duck, held)), DataLoader([Plain(env=many["task1"])], batch_size=None)
     assert looked(module) == {}
-    module.net.env = duck
+    module.critic = base_of(one)()
+    module.critic.env = duck
     assert looked(module, data, [loader]) == {
-        "module.net.env": duck,
+        "module.critic.env": duck,
         "datamodule.gyms[1]": inner,
-        "dataset.env": many["task1"],
+        "dataset[0].env": many["task1"],
     }
     assert looked(base_of(one)(), None, [DataLoader(duck, batch_size=None)], [Plain(env=held)]) == {
         "dataset": duck,
         "Plain.env": inner,
     }
+
+
+def test_t45_a_replay_buffer_of_a_million_is_not_looked_through(one: Any) -> None:
+    class Counts(dict):  # type: ignore[type-arg]
+        asked = 0
+
+        def values(self) -> Any:
+            for value in super().values():
+                type(self).asked += 1
+                yield value
+
+    module = base_of(one)()
+    module.agent = Plain(buffer=Counts({k: Plain() for k in range(10_000)}), rows=[Plain()] * 10_000)
+    module.replay = Counts(module.agent.buffer)
+    looked(module, None, [DataLoader([Plain()] * 10_000)])
+    assert Counts.asked <= 256
+
+
+def test_t45_environments_made_anew_for_each_validation_are_recorded_and_forgotten(one: Any, tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    class Anew(base_of(one)):
+        def on_validation_start(self) -> None:
+            self.val_env = make_env(tmp_path / "diary", int(self.trainer.current_epoch))
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.rollout(self.val_env, int(self.trainer.current_epoch))
+
+        def on_train_epoch_start(self) -> None:
+            (ours,) = ours_in(self.trainer)
+            kept.append(len(ours._run._held))
+
+    one.Trainer(**quiet(callbacks=[everything()], max_epochs=4)).fit(Anew())
+    match(found(), tmp_path / "diary")
+    assert len(found()) == 8
+    assert kept == [0, 1, 1, 1]
 
 
 def test_t45_an_environment_under_two_names_is_recorded_once_under_both(one: Any, tmp_path: Path) -> None:
