@@ -21,6 +21,7 @@ ENVIRONMENTS = (
         (("robotrace-dev==0.3.0", "gymnasium[classic-control,mujoco]", "opencv-python-headless", "av"),),
         with_ours=False,
     ),
+    Environment("hydra", (("hydra-core==1.3.8",),)),
     Environment("rerun", (("rerun-sdk", "gymnasium[classic-control,mujoco]"),), with_ours=False),
     Environment("lerobot", (("lerobot", "gymnasium[classic-control]"),), with_ours=False),
 )
@@ -359,6 +360,21 @@ def _callback(algorithm: str, steps: int, quick: int) -> Case:
     )
 
 
+def _startup(what: str, title: str, ours: str, environment: str) -> Case:
+    return Case(
+        name=f"startup-{what}",
+        title=title,
+        module="startup",
+        figure="cpu_ms.over_bare",
+        contestants=(*_bare(environment), Contestant("ours", ours, environment)),
+        size={"what": what, "steps": 5},
+        quick={"what": what, "steps": 1},
+        rounds=20,
+        targets=(Target("start of a program that is not recorded, ms", "ours", "cpu_ms.over_bare", 10.0),),
+        beside=("start_ms.over_bare",),
+    )
+
+
 CASES = (
     _steps("CartPole-v1", 8192, 60),
     _steps("HalfCheetah-v5", 4096, 40),
@@ -386,4 +402,11 @@ CASES = (
     _UPLOADING,
     _callback("PPO", 122_880, 4096),
     _callback("DQN", 1_600_000, 2000),
+    _startup(
+        "hydra",
+        "A Hydra app that does nothing, ms of CPU time over one without the plugin",
+        "RoboTrace, switched off",
+        "hydra",
+    ),
+    _startup("run", "A program that does nothing, ms of CPU time over the bare one", "robotrace run", "own"),
 )

@@ -36,8 +36,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "robotrace.verify": (),
     "robotrace.testing": (),
     "robotrace.testing.fixtures": ("pytest",),
+    "robotrace.auto": (),
     "robotrace.plugin": ("numpy", "av"),
     "robotrace_gymnasium": ("numpy", "av", "gymnasium"),
+    "robotrace_hydra": ("hydra",),
+    "robotrace_lightning": ("numpy", "av", "lightning", "pytorch_lightning"),
     "robotrace_sb3": ("numpy", "av", "stable_baselines3"),
 }
 """The public modules, and what has to be installed for each."""

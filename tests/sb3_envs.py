@@ -11,7 +11,7 @@ import numpy as np
 from recorded import RecordedEpisode
 from vector_envs import DiaryEnv, read_diary
 
-__all__ = ["TrainingEnv", "assert_recorded", "makers"]
+__all__ = ["TrainingEnv", "assert_episode", "assert_recorded", "makers"]
 
 
 class TrainingEnv(DiaryEnv):
@@ -102,12 +102,13 @@ def assert_recorded(
         assert len({one.metadata["episode_index"] for one in recorded}) == len(recorded)
         assert len(recorded) == len(ended), (index, len(recorded), len(ended))
         for episode, log in zip(recorded, ended, strict=True):
-            _assert_equal(episode, log)
+            assert_episode(episode, log)
     assert len(found) == sum(map(len, truth.values()))
     return truth
 
 
-def _assert_equal(episode: RecordedEpisode, log: list[dict[str, Any]]) -> None:
+def assert_episode(episode: RecordedEpisode, log: list[dict[str, Any]]) -> None:
+    """A recorded episode is what the environment has written down."""
     first, *steps = log
     sensors, actions = episode.arrays("sensors"), episode.arrays("actions")
     if isinstance(first["observation"], dict):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,16 +14,18 @@ from pathlib import Path
 import pytest
 from readme import ROOT, blocks, documents
 
+AUTOMATIC = ROOT / "docs" / "automatic.md"
+OTHERS = [document for document in documents() if document != AUTOMATIC]
 SNIPPETS = [
     pytest.param(block, id=f"{document.name}-{number}")
-    for document in documents()
+    for document in OTHERS
     for number, block in enumerate(blocks(document, "python"))
 ]
 
 
-def run(path: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(path: Path, cwd: Path, *, warnings: str = "error") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "error", str(path)]
+    command = [sys.executable, "-W", warnings, str(path)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -49,8 +53,11 @@ def arrived(base_url: str) -> list[dict[str, object]]:
 def test_every_snippet_runs_as_printed_and_its_episodes_arrive(snippet: str, deployment: str, tmp_path: Path) -> None:
     if "stable_baselines3" in snippet:
         pytest.importorskip("stable_baselines3")
+    if "lightning" in snippet:
+        pytest.importorskip("lightning")
     (tmp_path / "snippet.py").write_text(snippet)
-    result = run(tmp_path / "snippet.py", tmp_path)
+    # Lightning warns of small data, of a processor that is not used, and of other packages.
+    result = run(tmp_path / "snippet.py", tmp_path, warnings="default" if "lightning" in snippet else "error")
     assert result.returncode == 0, result.stderr
     assert arrived(deployment)
 
@@ -90,6 +97,33 @@ def test_the_example_of_a_training_learns_and_its_episodes_arrive(deployment: st
     assert {"PPO@0", "PPO@8000", "PPO@16000", "PPO@24000"} <= set(versions)
 
 
+def test_the_example_of_imitation_shows_what_it_can_after_each_epoch(deployment: str, tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    result = run(ROOT / "examples" / "lightning_imitation.py", tmp_path, warnings="default")
+    assert result.returncode == 0, result.stderr
+    episodes = arrived(deployment)
+    versions = [str(episode["policy_version"]) for episode in episodes]
+    assert sorted(versions) == sorted(f"Imitation@e{epoch}-s{63 * (epoch + 1)}" for epoch in range(4) for _ in range(3))
+    rewards = [
+        episode["reward_total"] for episode in episodes if str(episode["policy_version"]).startswith("Imitation@e3")
+    ]
+    assert rewards == [500.0] * 3
+
+
+def test_the_example_of_reinforcement_in_lightning_learns_and_its_episodes_arrive(
+    deployment: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("lightning")
+    result = run(ROOT / "examples" / "lightning_reinforce.py", tmp_path, warnings="default")
+    assert result.returncode == 0, result.stderr
+    mean = re.search(r"^(\d+) steps on average after 50 updates$", result.stdout, re.MULTILINE)
+    assert mean is not None
+    assert int(mean[1]) > 150
+    versions = {str(episode["policy_version"]) for episode in arrived(deployment)}
+    assert "Reinforce@e0-s0" in versions
+    assert any(version.startswith("Reinforce@e4") for version in versions)
+
+
 def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
     known = {
         "pip install '.[demo]' && robotrace demo",  # .ci/run, in an empty environment
@@ -98,7 +132,42 @@ def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
         "robotrace reproduce 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11",  # tests/cli/test_reproduce.py
         "robotrace render 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11 -o fall.mp4",  # tests/cli/test_render.py
     }
-    assert {block.strip() for document in documents() for block in blocks(document, "bash")} == known
+    assert {block.strip() for document in OTHERS for block in blocks(document, "bash")} == known
+
+
+def test_every_command_of_the_page_without_code_records_and_the_files_are_as_printed(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("av")
+    from robotrace.deliver.spool import open_spool
+
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    if shutil.which("robotrace", path=path) is None:
+        pytest.skip("the package is not installed as one")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PATH": path, "ROBOTRACE_MODE": "offline"}
+    ran = 0
+    for language, text in re.findall(r"^```(\w+)\n(.*?)^```", AUTOMATIC.read_text(), re.MULTILINE | re.DOTALL):
+        if language != "bash":
+            name = text.partition("\n")[0].removeprefix("# ")
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+            continue
+        for line in text.splitlines():
+            if "hydra" in line and importlib.util.find_spec("hydra") is None:
+                continue
+            before = len(open_spool().sealed_episodes())
+            result = subprocess.run(
+                ["bash", "-c", line],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert (result.returncode, result.stderr) == (0, ""), line
+            assert len(open_spool().sealed_episodes()) > before, line
+            ran += 1
+    assert ran >= 3
 
 
 def test_every_link_and_file_named_in_the_docs_exists() -> None:

@@ -36,21 +36,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_carries_everything_and_nothing_else(wheel: Path) -> None:
+def test_t61_it_carries_everything_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "robotrace/py.typed",
         "robotrace/serve/templates/episode.html",
         "robotrace/serve/static/player.js",
         "robotrace/serve/migrations/env.py",
+        "robotrace/auto/startup/sitecustomize.py",
+        "hydra_plugins/robotrace_plugin/__init__.py",
         "robotrace_gymnasium/py.typed",
+        "robotrace_hydra/py.typed",
+        "robotrace_hydra/conf/robotrace/default.yaml",
+        "robotrace_hydra/conf/hydra/callbacks/robotrace.yaml",
+        "robotrace_lightning/py.typed",
         "robotrace_sb3/py.typed",
     ):
         assert needed in names, needed
+    # With one, the plugins of others in that folder would not be found any more.
+    assert "hydra_plugins/__init__.py" not in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "hydra_plugins",
         "robotrace",
         "robotrace_gymnasium",
+        "robotrace_hydra",
+        "robotrace_lightning",
         "robotrace_sb3",
     }
 

@@ -28,6 +28,7 @@ except ModuleNotFoundError as exc:
         "robotrace_gymnasium needs gymnasium; run: pip install 'robotrace-dev[gymnasium]'"
     ) from exc
 
+from robotrace_gymnasium.automatic import note_recorder
 from robotrace_gymnasium.vector import VectorRoboTraceRecorder
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class RoboTraceRecorder(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstru
         gym.Wrapper.__init__(self, env)
         self._options = checked
         self._recorder = self._new_recorder()
+        note_recorder()
 
     @property
     def recorder(self) -> EpisodeRecorder | VectorRecorder:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 
 from robotrace.plugin import (
+    Attached,
     EpisodeRecorder,
     Labels,
     Options,
@@ -23,12 +24,11 @@ from robotrace.plugin import (
     VectorRecorder,
     attach_recorder,
     detach,
-    find_recorder,
+    find_recorders,
     observe,
-    raised_in,
 )
 
-__all__ = ["Attached", "base_of"]
+__all__ = ["AttachedVecEnv", "attach_silence", "base_of"]
 
 _ADAPTER = "sb3"
 _INNERMOST = re.compile(r"<([^<>]+)>+$")
@@ -44,14 +44,7 @@ def base_of(env: Any) -> Any:
     return env
 
 
-@dataclass
-class _One:
-    env: weakref.ref[Any]
-    recorder: EpisodeRecorder | VectorRecorder
-    ours: bool
-
-
-class Attached:
+class AttachedVecEnv(Attached):
     """The recorders of one ``VecEnv`` (or of one environment), while they are attached.
 
     Args:
@@ -68,56 +61,25 @@ class Attached:
     def __init__(
         self, env: Any, options: Options, labels: Labels, series: Series, *, policy_observations: bool = False
     ) -> None:
+        super().__init__()
         base = base_of(env)
         self.env = weakref.ref(env)
         self.base = weakref.ref(base)
         self._seen: Any = None
         self._stop: Callable[[], None] | None = None
-        self._ones = [_One(weakref.ref(layer), found, False) for layer, found in _present(env)]
-        if not self._ones:
+        for layer, found in find_recorders(env):
+            self.add(layer, found, ours=False)
+        if not self:
             watches = policy_observations and env is not base
-            self._ones = [
-                _One(weakref.ref(one), recorder, True)
-                for one, recorder in _attach(base, options, series, self._row_of if watches else None)
-            ]
-            if watches and self._ones:
+            for one, recorder in _attach(base, options, series, self._row_of if watches else None):
+                self.add(one, recorder, ours=True)
+            if watches and self:
                 self._stop = observe(env, self._see)
         self.ask(labels)
 
-    def ask(self, labels: Labels | None) -> None:
-        """Who is asked about the episodes to come."""
-        for one in self._ones:
-            one.recorder.ask(labels)
-
-    def suspend(self) -> None:
-        """Nobody trains: whoever steps the environments now does it for himself."""
-        for one in self._ones:
-            if one.ours:
-                one.recorder.suspend()
-
-    def resume(self) -> None:
-        """Undo :meth:`suspend`."""
-        for one in self._ones:
-            one.recorder.resume()
-
-    def failed(self, error: BaseException) -> None:
-        """An exception is on its way: the open episodes have failed, or the one of the environment that raised."""
-        envs = [one.env() for one in self._ones]
-        guilty = [raised_in(env, error) for env in envs]
-        for one, own in zip(self._ones, guilty, strict=True):
-            if isinstance(one.recorder, VectorRecorder) or own or not any(guilty):
-                one.recorder.failed(error)
-            else:
-                one.recorder.close()
-
     def detach(self) -> None:
         """Leave the environments as they were; what is still open was left in the middle."""
-        self.ask(None)
-        for one in self._ones:
-            env = one.env()
-            if one.ours and env is not None:
-                detach(env)
-        self._ones = []
+        super().detach()
         if self._stop is not None:
             self._stop()
 
@@ -138,17 +100,17 @@ class Attached:
         return seen
 
 
-def _present(env: Any) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:
-    """Recorders that somebody else has put there: theirs is the record."""
-    while True:
-        found = find_recorder(env)
-        if found is not None:
-            return [(env, found)]
-        if not isinstance(env, VecEnvWrapper):
-            break
-        env = env.venv
-    recorded = [(one, find_recorder(one)) for one in _inside(env)]
-    return [(one, found) for one, found in recorded if found is not None]
+def attach_silence(env: Any, options: Options, labels: Labels) -> AttachedVecEnv | None:
+    """Of episodes that are not wanted: where automatic recorders have the environments, one in their place without any.
+
+    Args:
+        env: As :class:`AttachedVecEnv`'s.
+        options: Of its episodes, were they wanted.
+        labels: For nobody.
+    """
+    if not find_recorders(env, automatic=True):
+        return None
+    return AttachedVecEnv(env, replace(options, max_episodes=0), labels, Series())
 
 
 def _inside(base: Any) -> list[Any]:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from robotrace.auto import is_stood_in, stand_in
 from robotrace.plugin import report_fault
 from robotrace_sb3.callback import RoboTraceCallback, find_settings
 from robotrace_sb3.settings import Settings
-from robotrace_sb3.training import begin_learning, end_learning, fail_learning, training_of
+from robotrace_sb3.training import begin_learning, end_learning, fail_learning, forget_all, training_of
 
-__all__ = ["install", "instrument", "rebind_evaluations", "uninstrument"]
+__all__ = ["install", "instrument", "stand_in_for_evaluations", "uninstrument"]
 
 _EVALUATIONS = ("stable_baselines3.common.evaluation", "sb3_contrib.common.maskable.evaluation")
 _NAME = "evaluate_policy"
@@ -49,9 +49,11 @@ def instrument(**arguments: Any) -> None:
 
 
 def uninstrument() -> None:
-    """Undo :func:`instrument` for the trainings to come."""
+    """Undo :func:`instrument`: no training to come is recorded, and none that is recorded for no other reason."""
     global _automatic
-    _automatic = None
+    before, _automatic = _automatic, None
+    if before is not None:
+        forget_all(before)
 
 
 def install() -> None:
@@ -63,27 +65,15 @@ def install() -> None:
         pending += kind.__subclasses__()
     if "__init_subclass__" not in BaseAlgorithm.__dict__:
         BaseAlgorithm.__init_subclass__ = classmethod(_on_subclass)  # type: ignore
-    rebind_evaluations()
+    stand_in_for_evaluations()
 
 
-def rebind_evaluations() -> None:
-    """Stand in for each ``evaluate_policy`` that there is, under all the names that modules have given it by now.
-
-    Once each (5 ms for 1,500 modules): who imports it later gets ours.
-    """
+def stand_in_for_evaluations() -> None:
+    """Stand in for each ``evaluate_policy`` that there is by now, under all the names that it has anywhere."""
     for home in _EVALUATIONS:
-        original: Any = getattr(sys.modules.get(home), _NAME, None)
-        if original is None or _is_ours(original):
-            continue
-        ours = _around_evaluate(original)
-        modules: list[Any] = list(sys.modules.values())
-        for module in modules:
-            if not isinstance(module, types.ModuleType):
-                continue
-            # Past a lazy module's own __getattribute__, which would import what nobody has asked for.
-            names = object.__getattribute__(module, "__dict__")
-            for name in [name for name, value in list(names.items()) if value is original]:
-                names[name] = ours
+        function: Any = getattr(sys.modules.get(home), _NAME, None)
+        if function is not None and not is_stood_in(function):
+            stand_in(function, functools.partial(_evaluating, inspect.signature(function)))
 
 
 def _on_subclass(cls: type[BaseAlgorithm], **kwargs: Any) -> None:
@@ -122,45 +112,37 @@ def _around_setup(function: Callable[..., Any]) -> Callable[..., Any]:
     def _setup_learn(self: BaseAlgorithm, total_timesteps: int, callback: Any = None, *args: Any, **kwargs: Any) -> Any:
         settings = find_settings(callback) or _automatic
         if settings is not None:
-            rebind_evaluations()
+            stand_in_for_evaluations()
         begin_learning(self, settings)
         return function(self, total_timesteps, callback, *args, **kwargs)
 
     return _ours(_setup_learn)
 
 
-def _around_evaluate(function: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(function)
+def _evaluating(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Callable[[Any, BaseException | None], None]:
+    evaluation = None
+    try:
+        given = signature.bind_partial(*args, **kwargs).arguments
+        training = training_of(given.get("model"), _automatic)
+        if training is not None and "env" in given:
+            evaluation = training.evaluate(
+                given["env"],
+                deterministic=bool(given.get("deterministic", True)),
+                n_eval_episodes=int(given.get("n_eval_episodes", signature.parameters["n_eval_episodes"].default)),
+            )
+    except Exception as exc:
+        report_fault("an evaluation is not recorded", exc)
 
-    @functools.wraps(function)
-    def evaluate_policy(*args: Any, **kwargs: Any) -> Any:
-        evaluation = None
-        try:
-            given = signature.bind_partial(*args, **kwargs).arguments
-            training = training_of(given.get("model"), _automatic)
-            if training is not None and "env" in given:
-                evaluation = training.evaluate(
-                    given["env"],
-                    deterministic=bool(given.get("deterministic", True)),
-                    n_eval_episodes=int(given.get("n_eval_episodes", signature.parameters["n_eval_episodes"].default)),
-                )
-        except Exception as exc:
-            report_fault("an evaluation is not recorded", exc)
-        if evaluation is None:
-            return function(*args, **kwargs)
-        error: BaseException | None = None
-        try:
-            return function(*args, **kwargs)
-        except BaseException as exc:
-            error = exc
-            raise
-        finally:
+    def finish(_: Any, error: BaseException | None) -> None:
+        if evaluation is not None:
             try:
                 evaluation.end(error)
             except Exception as exc:
                 report_fault("the episodes of an evaluation could not be ended", exc)
 
-    return _ours(evaluate_policy)
+    return finish
 
 
 def _ours(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,11 +10,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from robotrace.errors import ConfigurationError
 from robotrace.plugin import Series, report_fault
-from robotrace_sb3.environments import Attached, base_of
+from robotrace_sb3.environments import AttachedVecEnv, attach_silence, base_of
 from robotrace_sb3.labels import ModelLabels
 from robotrace_sb3.settings import Settings
 
-__all__ = ["Training", "begin_learning", "end_learning", "fail_learning", "forget", "training_of"]
+__all__ = ["Training", "begin_learning", "end_learning", "fail_learning", "forget", "forget_all", "training_of"]
 
 _log = logging.getLogger("robotrace")
 
@@ -35,7 +35,7 @@ class Training:
         self._model = weakref.ref(model)
         self._series, self._evaluated = Series(), Series()
         self._labels = ModelLabels(model, "train", hash_policy=settings.hash_policy)
-        self._attached: Attached | None = None
+        self._attached: AttachedVecEnv | None = None
         self._evaluations = 0
 
     def begin(self, env: Any) -> None:
@@ -46,9 +46,11 @@ class Training:
             attached.resume()
             return
         self.leave()
-        if env is not None and "train" in self.settings.phases:
-            settings = self.settings
-            self._attached = Attached(
+        settings = self.settings
+        if env is not None and "train" not in settings.phases:
+            self._attached = attach_silence(env, settings.train, self._labels)
+        elif env is not None:
+            self._attached = AttachedVecEnv(
                 env,
                 settings.train,
                 self._labels,
@@ -77,7 +79,7 @@ class Training:
     def evaluate(self, env: Any, *, deterministic: bool, n_eval_episodes: int | None) -> Evaluation | None:
         """An evaluation begins; None where none is recorded."""
         model = self._model()
-        if model is None or "eval" not in self.settings.phases:
+        if model is None:
             return None
         facts = {"index": self._evaluations, "deterministic": deterministic, "n_eval_episodes": n_eval_episodes}
         self._evaluations += 1
@@ -86,14 +88,18 @@ class Training:
         shared = mine is not None and mine.base() is base_of(env)
         if shared:
             self.leave()
+        attached: AttachedVecEnv | None
         try:
-            attached = Attached(
-                env,
-                self.settings.evaluation,
-                labels,
-                self._evaluated,
-                policy_observations=self.settings.policy_observations,
-            )
+            if "eval" not in self.settings.phases:
+                attached = attach_silence(env, self.settings.evaluation, labels)
+            else:
+                attached = AttachedVecEnv(
+                    env,
+                    self.settings.evaluation,
+                    labels,
+                    self._evaluated,
+                    policy_observations=self.settings.policy_observations,
+                )
         except ConfigurationError as exc:  # in the middle of a training
             _log.warning("an evaluation is not recorded: %s", exc)
             attached = None
@@ -101,7 +107,7 @@ class Training:
             return None
         return Evaluation(attached, (lambda: self._go_on(mine)) if shared else None)
 
-    def _go_on(self, before: Attached | None) -> None:
+    def _go_on(self, before: AttachedVecEnv | None) -> None:
         """The training's own environments were evaluated in."""
         env = None if before is None else before.env()
         self.begin(env)
@@ -112,7 +118,7 @@ class Training:
 class Evaluation:
     """One call of ``evaluate_policy``."""
 
-    def __init__(self, attached: Attached | None, after: Any) -> None:
+    def __init__(self, attached: AttachedVecEnv | None, after: Any) -> None:
         self._attached = attached
         self._after = after
 
@@ -203,3 +209,9 @@ def forget(model: BaseAlgorithm) -> None:
     training = _trainings.pop(model, None)
     if training is not None:
         training.leave()
+
+
+def forget_all(settings: Settings) -> None:
+    """Record nothing any more of the models that are recorded with these very settings."""
+    for model in [model for model, training in list(_trainings.items()) if training.settings is settings]:
+        forget(model)

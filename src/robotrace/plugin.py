@@ -23,25 +23,29 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from robotrace.errors import ConfigurationError
 
 try:
-    from robotrace.capture.attributes import layers
+    from robotrace.capture.attached import Attached, detach_recorder
+    from robotrace.capture.attributes import layers, own_attribute
     from robotrace.capture.autoreset import single_recorder
     from robotrace.capture.calls import raised_in
     from robotrace.capture.clock import read_attribute
-    from robotrace.capture.decisions import Labels, Series
+    from robotrace.capture.decisions import Labels, Sampling, Series
     from robotrace.capture.manual import LoopEpisode
     from robotrace.capture.options import CaptureOptions, EpisodeEnd, Options, is_enabled, resolve_options
+    from robotrace.capture.phases import PhaseOptions, check_phases, resolve_phases
     from robotrace.capture.recorder import EpisodeRecorder
     from robotrace.capture.rendering import Renderer, find_renderer
     from robotrace.capture.rows import Graph, read_arrays, read_rows
     from robotrace.capture.tap import attached_recorder, call_own, check_attachable, install, uninstall
     from robotrace.capture.triggers import EpisodeStart, cubic, every, rate
     from robotrace.capture.vector import VectorRecorder
-    from robotrace.context.plain import plain_values
+    from robotrace.context.git import read_checkout
+    from robotrace.context.plain import is_secret, plain_values
     from robotrace.context.run import RunFacts, enter_job, run_facts
     from robotrace.faults import report as report_fault
     from robotrace.session import flush, recording_process
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = [
+    "Attached",
     "CaptureOptions",
     "EpisodeEnd",
     "EpisodeRecorder",
@@ -60,33 +65,43 @@ __all__ = [
     "Labels",
     "LoopEpisode",
     "Options",
+    "PhaseOptions",
     "Renderer",
     "RunFacts",
+    "Sampling",
     "Series",
     "VectorRecorder",
     "attach",
     "attach_recorder",
+    "check_phases",
     "cubic",
     "detach",
     "enter_job",
     "every",
     "find_recorder",
+    "find_recorders",
     "find_renderer",
     "flush",
     "is_enabled",
+    "is_secret",
     "is_vector",
+    "layers",
     "new_recorder",
     "new_vector_recorder",
     "observe",
+    "own_attribute",
     "plain_values",
     "raised_in",
     "rate",
     "read_arrays",
+    "read_git_sha",
     "read_rows",
     "record",
     "report_fault",
     "resolve_options",
+    "resolve_phases",
     "run_facts",
+    "run_id",
 ]
 
 _E = TypeVar("_E")
@@ -188,7 +203,7 @@ def attach(env: _E, **options: Unpack[CaptureOptions]) -> _E:
         return env
     check_attachable(env)
     present = _recorder_of(env)
-    if present is not None:
+    if present is not None and not present.automatic:
         present.set(
             policy_version=options.get("policy_version"), name=options.get("name"), metadata=options.get("metadata")
         )
@@ -206,6 +221,7 @@ def attach_recorder(
     vector: Mapping[str, Any] | None = None,
     env_id: str | None = None,
     beside: Callable[[], Mapping[str, Any]] | None = None,
+    automatic: bool = False,
 ) -> EpisodeRecorder | VectorRecorder:
     """A new recorder before an environment's own methods, which :func:`detach` takes away again.
 
@@ -219,6 +235,8 @@ def attach_recorder(
         vector: Where it is one of several; from its ``index`` on, ``video_envs`` says whether it has video.
         env_id: As :func:`new_vector_recorder`'s.
         beside: For further streams.
+        automatic: Nobody has asked for this recorder: :func:`find_recorder` overlooks it, and whoever attaches another
+            one, or wraps the environment, has the episodes for as long as that is there.
 
     Raises:
         TypeError: Nothing can be attached to the object.
@@ -227,6 +245,7 @@ def attach_recorder(
     check_attachable(env)
     if is_vector(env):
         many = new_vector_recorder(env, options, adapter=adapter, series=series, env_id=env_id, beside=beside)
+        many.automatic = automatic
         install(env, many, vector=True)
         return many
     alive = weakref.ref(env)  # the recorder is the env's: it must not keep it alive
@@ -242,6 +261,7 @@ def attach_recorder(
     recorder = new_recorder(
         env, options, adapter=adapter, renderer=renderer, series=series, vector=vector, beside=beside
     )
+    recorder.automatic = automatic
     install(env, recorder, renders=collects)
     return recorder
 
@@ -289,9 +309,53 @@ class _Observer:
         """Not of interest."""
 
 
-def find_recorder(env: Any) -> EpisodeRecorder | VectorRecorder | None:
-    """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it."""
-    return next((found for layer in layers(env) if (found := _recorder_of(layer)) is not None), None)
+def read_git_sha(start: Path) -> str | None:
+    """The commit that is checked out around a folder; None where there is none."""
+    checkout = read_checkout(start)
+    return None if checkout is None else checkout.sha
+
+
+def run_id() -> str:
+    """The id of the run that this process is in."""
+    return run_facts().id
+
+
+def find_recorder(env: Any, *, automatic: bool = False) -> EpisodeRecorder | VectorRecorder | None:
+    """The recorder that an environment or one inside it has, attached or as a wrapper; None where nobody records it.
+
+    Args:
+        env: The environment.
+        automatic: Whether one counts that nobody has asked for (:func:`attach_recorder`).
+    """
+    found = (_recorder_of(layer) for layer in layers(env))
+    return next((one for one in found if one is not None and (automatic or not one.automatic)), None)
+
+
+def find_recorders(env: Any, *, automatic: bool = False) -> list[tuple[Any, EpisodeRecorder | VectorRecorder]]:
+    """The recorders that somebody has put there already: theirs is the record.
+
+    Args:
+        env: An environment or a vector of them, Stable-Baselines3's too.
+        automatic: As :func:`find_recorder`'s.
+
+    Returns:
+        Each with what it is attached to: the first one from the outside in, or else those of the environments that a
+        vector has in this process. None: nobody records it.
+    """
+    while True:
+        found = find_recorder(env, automatic=automatic)
+        if found is not None:
+            return [(env, found)]
+        inner = own_attribute(env, "venv")
+        if inner is None:
+            break
+        env = inner
+    *_, base = layers(env)
+    inside = own_attribute(base, "envs")
+    if not isinstance(inside, (list, tuple)) or not is_vector(base):
+        return []
+    recorded = [(one, find_recorder(one, automatic=automatic)) for one in inside]
+    return [(one, found) for one, found in recorded if found is not None]
 
 
 def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
@@ -300,16 +364,17 @@ def _recorder_of(env: Any) -> EpisodeRecorder | VectorRecorder | None:
     return found if isinstance(found, (EpisodeRecorder, VectorRecorder)) else None
 
 
-def detach(env: _E) -> _E:
+def detach(env: _E, recorder: EpisodeRecorder | VectorRecorder | None = None) -> _E:
     """Undo :func:`attach`: an episode still open ends as one that is closed in the middle.
+
+    Args:
+        env: The environment.
+        recorder: From :func:`attach_recorder`, where others may have been attached since; None for the last one.
 
     Returns:
         The same object, with the methods it had before; untouched where nothing is attached.
     """
-    recorder = attached_recorder(env)
-    if recorder is not None:
-        uninstall(env)
-        recorder.close()
+    detach_recorder(env, recorder)
     return env
 
 

@@ -230,17 +230,18 @@ def _new_session(before: _Session | None) -> _Session | None:
         return _current
 
 
-def flush(timeout_s: float = 60.0) -> bool:
+def flush(timeout_s: float = 60.0, *, give_up: bool = False) -> bool:
     """Wait until every episode that has ended is sealed, and uploaded where a deployment is configured.
 
     Args:
         timeout_s: Give up after this many seconds.
+        give_up: Or as soon as nothing is going to be tried in that time: an outage, a refused key.
 
     Returns:
         Whether that is so; False when the time ran out. Nothing is lost then: what is left goes on in the
         background, or in the next run.
     """
-    return True if _current is None else _current.flush(timeout_s)
+    return True if _current is None else _current.flush(timeout_s, give_up=give_up)
 
 
 def status() -> Status:

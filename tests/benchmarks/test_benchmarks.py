@@ -40,7 +40,7 @@ def row(case: dict, contestant: str, environment: str = "own") -> dict:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("benchmarks")
     out = folder / "results.json"
-    names = ("steps-cartpole", "dict-4", "deferred-cartpole", "end", "losses", "memory-1000", "killed")
+    names = ("steps-cartpole", "dict-4", "deferred-cartpole", "end", "losses", "memory-1000", "killed", "startup-run")
     cases = [f"--only={name}" for name in names]
     done = run("--quick", "--no-peers", f"--peers-in={folder / 'peers'}", f"--out={out}", *cases)
     assert done.returncode == 0, done.stderr
@@ -50,6 +50,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_every_case_runs_all_that_needs_no_other_environment(results: dict) -> None:
     assert [case["name"] for case in results["cases"]] == [
         "steps-cartpole", "dict-4", "deferred-cartpole", "end", "losses", "killed", "memory-1000",
+        "startup-run",
     ]  # fmt: skip
     for case in results["cases"]:
         for contestant in case["contestants"]:

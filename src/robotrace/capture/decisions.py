@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ from robotrace.ingest import EpisodeFinalStatus, create_payload
 __all__ = [
     "Decisions",
     "Labels",
+    "Sampling",
     "Series",
     "Start",
     "Verdict",
@@ -103,6 +104,55 @@ class Told:
             return {}
 
 
+class _Rules:
+    """Which episodes are recorded, and which of those have video, by one set of options and within one series."""
+
+    def __init__(self, options: Options, series: Series) -> None:
+        self.options = options
+        self.series = series
+        self._trigger: Trigger = series.trigger("trigger", options.trigger) or every(options.every_n_episodes)
+        self._video_trigger = series.trigger("video_trigger", options.video_trigger, numbers=True) or (
+            every(1) if options.video == "deferred" else _seldom()
+        )
+
+    def skips_next(self, env_index: int | None) -> bool:
+        options, series = self.options, self.series
+        if series.full(options):
+            return True
+        return options.trigger is None and series.peek_index(env_index) % options.every_n_episodes != 0
+
+    def may_start(self, env_index: int | None) -> bool:
+        options = self.options
+        if self.skips_next(env_index):
+            return False
+        return options.trigger is not None or options.only != "all" or self.series.may_take(options)
+
+    def takes(self, begun: EpisodeStart) -> bool:
+        options = self.options
+        if options.trigger is None and begun.episode_index % options.every_n_episodes:
+            return False
+        if self.series.full(options):
+            return False
+        return self._trigger(begun) and (options.only != "all" or self.series.take(options))
+
+    def films(self, begun: EpisodeStart, can_render: bool) -> bool:
+        options = self.options
+        return (options.video == "deferred" or (can_render and options.films)) and self._video_trigger(begun)
+
+    def keeps(self, verdict: Verdict) -> bool:
+        wanted = is_wanted(self.options, verdict)
+        if self.options.only != "all":
+            return wanted and self.series.take(self.options)
+        if not wanted:
+            self.series.give_back()
+        return wanted
+
+    def drop(self) -> None:
+        """What was taken was no episode."""
+        if self.options.only == "all":
+            self.series.give_back(self.options)
+
+
 @dataclass(frozen=True)
 class Start:
     """An episode that is going to be recorded.
@@ -113,6 +163,7 @@ class Start:
         video: Whether it has video, made while it runs.
         labels: The labels as they were at its start.
         run: The run context as it was at its start.
+        rules: By which it was decided that it is, and is decided whether it is kept.
         trace: The OpenTelemetry trace it belongs to.
         env_index: Which environment of a vector it is of.
         span: Its own span, where ``otel_spans`` asks for one.
@@ -125,6 +176,7 @@ class Start:
     video: bool
     labels: Mapping[str, Any]
     run: RunFacts
+    rules: _Rules
     trace: dict[str, str] | None = None
     env_index: int | None = None
     span: EpisodeSpan | None = None
@@ -235,6 +287,11 @@ class Series:
         """The number that :meth:`next_index` gives next."""
         return self._episodes.get(env_index, 0)
 
+    def renew(self) -> None:
+        """``max_episodes`` is of those that are taken from here on: of each evaluation, for example."""
+        with self._counting:
+            self._taken = 0
+
     def may_take(self, options: Options) -> bool:
         """Whether :meth:`take` would count one more now."""
         with self._counting:
@@ -263,7 +320,7 @@ class Series:
             options: Given where it was no episode at all, so that ``max_per_minute`` is not of it either.
         """
         with self._counting:
-            self._taken -= 1
+            self._taken = max(0, self._taken - 1)  # 0 where it was taken before a renew()
             if options is not None and options.max_per_minute is not None:
                 self._buckets[options.max_per_minute].give_back()
 
@@ -278,6 +335,20 @@ class Series:
         return self._triggers[name, value]
 
 
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """By what it is decided which episodes are recorded, where that changes while a framework runs.
+
+    Attributes:
+        options: Of them ``every_n_episodes``, ``trigger``, ``max_per_minute``, ``max_episodes`` and ``video_trigger``;
+            the others are the recorder's own.
+        series: Numbers and limits the episodes.
+    """
+
+    options: Options
+    series: Series
+
+
 class Decisions:
     """Triggers, limits and labels of one recorder's episodes, however many envs it has.
 
@@ -290,16 +361,26 @@ class Decisions:
     def __init__(self, options: Options, adapter: str, series: Series | None = None) -> None:
         self.options = options
         self._adapter = adapter
-        self._series = series = series or Series()
         self._labels: dict[str, Any] = {}
         self.asked: Labels | None = None
         """Who is asked about the episodes to come."""
-        self._trigger: Trigger = series.trigger("trigger", options.trigger) or every(options.every_n_episodes)
-        self._deferred = options.video == "deferred"
+        self.sampled_by: Callable[[], Sampling | None] | None = None
+        """Who is asked which of them are recorded; None: the options say it."""
+        self._own = _Rules(options, series or Series())
+        self._others: dict[Sampling, _Rules] = {}
         self._told_why_not = False
-        self._video_trigger = series.trigger("video_trigger", options.video_trigger, numbers=True) or (
-            every(1) if self._deferred else _seldom()
-        )
+
+    def _rules(self) -> _Rules | None:
+        """By which it is decided now; None where nothing is recorded now."""
+        if self.sampled_by is None:
+            return self._own
+        sampling = self.sampled_by()
+        if sampling is None:
+            return None
+        found = self._others.get(sampling)
+        if found is None:
+            found = self._others[sampling] = _Rules(sampling.options, sampling.series)
+        return found
 
     def label(self, *, policy_version: str | None, metadata: Mapping[str, Any] | None, name: str | None) -> None:
         """Change the labels of the episodes to come; None leaves one as it is, ``metadata`` is merged."""
@@ -315,10 +396,8 @@ class Decisions:
 
         A trigger of the user's is not asked twice: then ``max_episodes`` alone tells.
         """
-        options, series = self.options, self._series
-        if series.full(options):
-            return True
-        return options.trigger is None and series.peek_index(env_index) % options.every_n_episodes != 0
+        rules = self._rules()
+        return rules is None or rules.skips_next(env_index)
 
     def start(self, seed: int | None, *, can_render: bool, env_index: int | None = None) -> Start | None:
         """Number the episode that begins, and decide whether it is recorded.
@@ -331,37 +410,45 @@ class Decisions:
         Returns:
             None when it is not recorded.
         """
-        index = self._series.next_index(env_index)
-        options = self.options
-        if options.trigger is None and index % options.every_n_episodes:
+        rules = self._rules()
+        if rules is None:
             return None
-        if self._series.full(options):
+        begun = EpisodeStart(rules.series.next_index(env_index), seed)
+        if not rules.takes(begun):
             return None
-        begun = EpisodeStart(index, seed)
-        if not self._trigger(begun) or (options.only == "all" and not self._series.take(options)):
-            return None
-        video = (self._deferred or (can_render and options.films)) and self._video_trigger(begun)
+        video = rules.films(begun, can_render)
         run = run_facts()
-        span = start_episode_span(run.traceparent) if options.otel_spans else None
+        span = start_episode_span(run.traceparent) if self.options.otel_spans else None
         trace = current_trace() if span is None or span.trace is None else span.trace
-        deferred = video and self._deferred
+        deferred = video and self.options.video == "deferred"
         told = None if self.asked is None else Told(self.asked)
-        labels = dict(self._labels)
-        return Start(index, seed, video and not deferred, labels, run, trace, env_index, span, deferred, told)
+        return Start(
+            begun.episode_index,
+            seed,
+            video and not deferred,
+            dict(self._labels),
+            run,
+            rules,
+            trace,
+            env_index,
+            span,
+            deferred,
+            told,
+        )
 
     def may_start(self, env_index: int | None = None) -> bool:
         """Whether :meth:`start` could record the next episode, were it called now. Nothing is counted.
 
         A trigger of the caller's own is not asked, since it may count: then only ``max_episodes`` is looked at.
         """
-        if self.skips_next(env_index):
-            return False
-        options = self.options
-        return options.trigger is not None or options.only != "all" or self._series.may_take(options)
+        rules = self._rules()
+        return rules is not None and rules.may_start(env_index)
 
     def pass_over(self, env_index: int | None = None) -> None:
         """Number the episode that begins; it is not recorded."""
-        self._series.next_index(env_index)
+        rules = self._rules()
+        if rules is not None:
+            rules.series.next_index(env_index)
 
     def create(
         self,
@@ -454,7 +541,7 @@ class Decisions:
             verdict: How it came out.
             fps: Steps a second on its clock.
         """
-        if not self._keeps(verdict):
+        if not start.rules.keeps(verdict):
             recording.discard()
             return
         total = recording.reward_total
@@ -492,8 +579,7 @@ class Decisions:
             recording: What was recorded; ended when this returns.
         """
         recording.discard()
-        if self.options.only == "all":
-            self._series.give_back(self.options)
+        start.rules.drop()
         if start.span is not None:
             start.span.end(failed=None, error=None)
 
@@ -513,14 +599,6 @@ class Decisions:
                 reason,
             )
         return {"deferred": False, "reason": reason}
-
-    def _keeps(self, verdict: Verdict) -> bool:
-        wanted = is_wanted(self.options, verdict)
-        if self.options.only != "all":
-            return wanted and self._series.take(self.options)
-        if not wanted:
-            self._series.give_back()
-        return wanted
 
 
 def _judge(options: Options, end: EpisodeEnd) -> tuple[bool | None, str | None]:

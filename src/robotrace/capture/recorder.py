@@ -20,6 +20,7 @@ from robotrace.capture.clock import EnvClock, find_clock, read_attribute
 from robotrace.capture.decisions import (
     Decisions,
     Labels,
+    Sampling,
     Series,
     Start,
     Verdict,
@@ -143,11 +144,13 @@ class EpisodeRecorder:
             ends here. Another function in each episode.
         renderer: As given.
         silent: The env was reset inside another one that is recorded: that one's recorder has the episode.
+        automatic: Nobody has asked for this one by name: whoever does takes the environment over.
         picture_is_stale: What ``renderer`` would show is no longer this episode: nothing is rendered.
     """
 
     before_step: Callable[[Any], None]
     after_step: Callable[[Any], None]
+    automatic = False
 
     def __init__(
         self,
@@ -206,6 +209,15 @@ class EpisodeRecorder:
         """Have a framework asked about each of the episodes to come; None: nobody any more."""
         self._decisions.asked = labels
 
+    def sample_by(self, sampling: Callable[[], Sampling | None] | None) -> None:
+        """Have a framework asked at each reset which episodes are recorded; None: the options say it again.
+
+        Args:
+            sampling: Returns by what it is decided now, and the same object as long as that is the same; None: nothing
+                is recorded now.
+        """
+        self._decisions.sampled_by = sampling
+
     def suspend(self) -> None:
         """Begin no episode until :meth:`resume`: whoever steps the env now is not the one whose episodes these are.
 
@@ -235,7 +247,7 @@ class EpisodeRecorder:
         :meth:`after_reset` or :meth:`failed` must follow.
         """
         try:  # a decorator takes 0.3 µs more, and a training of short episodes resets in every tenth step
-            if _resetting.recorder is None:
+            if _resetting.recorder is None and not self._suspended:  # else those inside may have the episode
                 _resetting.recorder = self
             if self._current is not None or self.recording:  # not in vain: a training resets 1,000 times a second
                 self._end(unfinished)

@@ -90,6 +90,11 @@ class _Tap(functools.partial[Any]):
         """As given; one that does nothing once the tap is taken away."""
         return self._held.recorder
 
+    @property
+    def below(self) -> _Tap | None:
+        """The tap that this one was put before."""
+        return self._before if isinstance(self._before, _Tap) else None
+
     def restore(self, env: Any) -> None:
         """Take the tap away; what somebody else has put in its place stays, and may go on calling it."""
         self._held.recorder = _SILENT
@@ -358,13 +363,20 @@ def attached_recorder(env: Any) -> Any:
     return None if tap is None else tap.recorder
 
 
-def uninstall(env: _E) -> _E:
+def uninstall(env: _E, recorder: Any = None) -> _E:
     """Undo :func:`install`; the environment's own attributes are what they were before.
+
+    Args:
+        env: The environment.
+        recorder: Whose taps are taken away, where there are several's; None: those of the last one that came. Below
+            another one's they fall silent instead.
 
     Returns:
         The same object; untouched where nothing was attached.
     """
     found = _any_tap(env)
+    while found is not None and recorder is not None and found.recorder is not recorder:
+        found = found.below
     for tap in () if found is None else list(found.group):
         tap.restore(env)
     return env

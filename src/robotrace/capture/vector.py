@@ -37,6 +37,7 @@ from robotrace.capture.clock import read_attribute
 from robotrace.capture.decisions import (
     Decisions,
     Labels,
+    Sampling,
     Series,
     Start,
     Verdict,
@@ -87,10 +88,12 @@ class VectorRecorder:
         before_step: To be called with the actions about to be taken. Look it up for each step.
         after_step: To be called with what ``env.step`` returned.
         renderer: None: videos are of single environments.
+        automatic: As :class:`EpisodeRecorder`'s.
     """
 
     before_step: Callable[[Any], None]
     after_step: Callable[[Any], None]
+    automatic = False
 
     def __init__(
         self,
@@ -155,6 +158,10 @@ class VectorRecorder:
         """Have a framework asked about each of the episodes to come, as :meth:`EpisodeRecorder.ask`."""
         self._decisions.asked = labels
 
+    def sample_by(self, sampling: Callable[[], Sampling | None] | None) -> None:
+        """Have a framework asked which episodes are recorded, as :meth:`EpisodeRecorder.sample_by`."""
+        self._decisions.sampled_by = sampling
+
     def suspend(self) -> None:
         """Begin no episode until :meth:`resume`, as :meth:`EpisodeRecorder.suspend`."""
         if not self._suspended:
@@ -181,7 +188,8 @@ class VectorRecorder:
         try:
             if is_inner(self):
                 return
-            resetting(self)
+            if not self._suspended:  # else those inside may have the episodes
+                resetting(self)
             self._meet()
             # A copy: Gymnasium takes the mask out of the caller's dict.
             self._mask = reset_mask(options, self._count)

@@ -8,25 +8,12 @@ from typing import Any, TextIO, cast, get_args
 
 import click
 
-from robotrace.cli.options import deployment_options, json_option, open_client, page_url
+from robotrace.cli.options import deployment_options, json_option, key_value_pairs, open_client, page_url
 from robotrace.cli.output import print_json, progress_bars
 from robotrace.config import ENV_ENV_VERSION, ENV_GIT_SHA, ENV_POLICY_VERSION, ENV_ROBOT, ENV_SEED
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
 
 __all__ = ["log"]
-
-
-def _pairs(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for text in texts:
-        key, separator, value = text.partition("=")
-        if not key or not separator:
-            raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", ctx, option)
-        try:
-            pairs[key] = json.loads(value)
-        except ValueError:  # a word needs no quotes
-            pairs[key] = value
-    return pairs
 
 
 def _object(ctx: click.Context, option: click.Parameter, file: TextIO | None) -> dict[str, Any]:
@@ -69,7 +56,7 @@ def _object(ctx: click.Context, option: click.Parameter, file: TextIO | None) ->
     "--metadata",
     multiple=True,
     metavar="KEY=VALUE",
-    callback=_pairs,
+    callback=key_value_pairs,
     help="Anything else; VALUE is JSON, or text where it is none.  [repeatable]",
 )
 @click.option(

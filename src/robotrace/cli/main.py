@@ -20,6 +20,7 @@ from robotrace.cli.render import render
 from robotrace.cli.replay import replay
 from robotrace.cli.reproduce import reproduce
 from robotrace.cli.retry import retry
+from robotrace.cli.run import run
 from robotrace.cli.serve import serve
 from robotrace.cli.status import status
 from robotrace.cli.sync import sync
@@ -36,7 +37,7 @@ def version() -> None:
 
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Record": (log, demo),
+    "Record": (run, log, demo),
     "Look": (episodes, render),
     "Verify": (reproduce, replay, verify),
     "Deliver": (sync, status, doctor, retry, clean_spool),

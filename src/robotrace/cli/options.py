@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import re
 import sys
 import traceback
@@ -34,6 +35,7 @@ __all__ = [
     "episode_ids",
     "import_callable",
     "json_option",
+    "key_value_pairs",
     "open_client",
     "page_url",
     "policy_may_not_exit",
@@ -69,6 +71,20 @@ def open_client(base_url: str | None, profile: str | None) -> Client:
 def page_url(client: Client, section: str, name: str) -> str:
     """The address of a portal page: ``page_url(client, "episodes", episode.id)``."""
     return f"{client.base_url}/portal/{section}/{quote(name, safe='')}"
+
+
+def key_value_pairs(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """A click callback: the texts ``KEY=VALUE``, whose values are JSON, or text where they are none."""
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", ctx, option)
+        try:
+            pairs[key] = json.loads(value)
+        except ValueError:  # a word needs no quotes
+            pairs[key] = value
+    return pairs
 
 
 class CommandGroup(click.Group):

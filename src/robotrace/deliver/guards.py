@@ -1,4 +1,4 @@
-"""The only process-wide hooks: at fork and at exit. Nothing else of the process is patched.
+"""The only process-wide hooks of recording and delivery: at fork and at exit.
 
 A forked child has the locks of all threads of its parent, as they were, and none of those threads. What our threads
 are in the middle of at that moment must be nothing that a child waits for: the import of a module (Python holds one

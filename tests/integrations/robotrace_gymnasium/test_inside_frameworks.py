@@ -186,3 +186,57 @@ def test_an_onlooker_sees_every_observation_until_it_stops(tmp_path: Any) -> Non
     env.close()
     assert [id(one) for one in seen] == [id(first), id(second)]
     assert "step" not in vars(env)
+
+
+def automatic(env: Any, **options: Any) -> Any:
+    checked = resolve_options({"max_per_minute": None, "video": False, **options})
+    return attach_recorder(env, checked, adapter="automatic", automatic=True)
+
+
+def test_an_automatic_recorder_is_overlooked_and_gives_way() -> None:
+    env = LoggingEnv(length=3)
+    mine = automatic(env)
+    assert find_recorder(env) is None
+    assert find_recorder(env, automatic=True) is mine
+    attach(env, policy_version="asked for", video=False)
+    env.reset()
+    steps(env)
+    detach(env)
+    env.reset()
+    steps(env)
+    assert [episode.create.get("policy_version") for episode in found()] == ["asked for", None]
+
+
+def test_one_below_another_is_taken_away_by_itself() -> None:
+    env = LoggingEnv(length=3)
+    below = automatic(env)
+    above = attached(env, video=False)
+    detach(env, below)
+    env.reset()
+    steps(env)
+    assert find_recorder(env) is above
+    detach(env, above)
+    detach(env)
+    assert not {"reset", "step", "close"} & vars(env).keys()
+    assert [episode.metadata["adapter"] for episode in found()] == ["mine"]
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_a_recorder_that_is_set_aside_leaves_the_episodes_to_the_one_inside(tmp_path: Any, vector: bool) -> None:
+    env = vectorize(tmp_path / "diary", 2) if vector else LoggingEnv(length=3)
+
+    def episodes() -> None:
+        env.reset(seed=1)
+        for _ in range(3):
+            env.step(np.zeros((2, 2) if vector else 2))
+
+    automatic(env, keep_partial="always", max_episodes=2)
+    outer = attach_recorder(env, resolve_options({"max_episodes": 0, "video": False}), adapter="mine")
+    episodes()
+    assert found() == []
+    outer.suspend()
+    episodes()
+    outer.resume()
+    episodes()
+    env.close()
+    assert [episode.metadata["adapter"] for episode in found()] == ["automatic"] * (2 if vector else 1)

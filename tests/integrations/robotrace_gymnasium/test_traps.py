@@ -269,7 +269,7 @@ def test_t24_a_fork_while_our_locks_are_held_does_not_hang_the_child() -> None:
 from robotrace.session import recording_process
 env = make(video=False)
 rollout(env, 1)
-process, series = recording_process(), env.recorder._decisions._series
+process, series = recording_process(), env.recorder._decisions._own.series
 with process._counting, series._counting:  # as another thread of ours may hold them
     child = os.fork()
     if child == 0:

@@ -538,7 +538,7 @@ def test_a_fault_of_ours_costs_the_recording_not_the_training(
     a2c(DummyVecEnv(makers(tmp_path / "one", 1))).learn(16, callback=everything())
     assert all("training" not in one.metadata for one in found())
     assert len(found()) > 0
-    monkeypatch.setattr(robotrace_sb3.training, "Attached", broken)
+    monkeypatch.setattr(robotrace_sb3.training, "AttachedVecEnv", broken)
     a2c(DummyVecEnv(makers(tmp_path / "two", 1))).learn(16, callback=everything())
     assert "an episode could not be labelled: OSError: a fault of ours (the run goes on)" in caplog.text
     assert "a training is not recorded: OSError: a fault of ours (the run goes on)" in caplog.text
