@@ -140,6 +140,6 @@ def test_t44_the_callback_is_pickled_by_its_arguments_in_the_middle_of_a_run_too
     assert len(copies) == 3
     for copy in copies:
         assert set(vars(copy)) == set(vars(callback)) - {"log", "log_dict"}
-        assert copy.robotrace_settings.options.given == callback.robotrace_settings.options.given
-        assert copy.robotrace_settings.eval_episodes == 3
+        assert copy.settings.options.given == callback.settings.options.given
+        assert copy.settings.eval_episodes == 3
         assert module not in vars(copy).values()
