@@ -21,10 +21,11 @@ from robotrace.capture.environment import EnvFacts, ResetRecord
 from robotrace.capture.options import EpisodeEnd, Options
 from robotrace.capture.recording import Recording
 from robotrace.capture.triggers import EpisodeStart, TokenBucket, Trigger, as_trigger, cubic, every, rate
+from robotrace.context.facts import LONGEST_GIT_SHA, RunFacts, said_by_environment
 from robotrace.context.git import find_git_sha
 from robotrace.context.launch import launch_facts
 from robotrace.context.process import process_facts
-from robotrace.context.run import LONGEST_GIT_SHA, RunFacts, run_facts, said_by_environment
+from robotrace.context.run import run_facts
 from robotrace.context.spans import EpisodeSpan, start_episode_span
 from robotrace.context.trace import current_trace
 from robotrace.ingest import EpisodeFinalStatus, create_payload

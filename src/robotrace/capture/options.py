@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from robotrace.capture.triggers import Trigger, as_trigger
 from robotrace.config import ENV_ROBOT, recording_enabled
-from robotrace.context.run import LONGEST_GIT_SHA, environment_seed
+from robotrace.context.facts import LONGEST_GIT_SHA, are_texts, check_seed, environment_seed
 from robotrace.context.spans import tracing_installed
 from robotrace.errors import ConfigurationError
 from robotrace.ingest import LONGEST_TEXT, EpisodeSource, checked_choice, checked_text
@@ -188,9 +188,9 @@ class Options:
             raise ConfigurationError(f"failure must be callable, got {self.failure!r}")
         if not isinstance(self.metadata, Mapping):
             raise ConfigurationError(f"metadata must be a mapping, got {self.metadata!r}")
-        if not _are_texts(self.tags):
+        if not are_texts(self.tags):
             raise ConfigurationError(f"tags must be a list of texts, got {self.tags!r}")
-        if not (isinstance(self.infos, bool) or self.infos == "auto" or _are_texts(self.infos)):
+        if not (isinstance(self.infos, bool) or self.infos == "auto" or are_texts(self.infos)):
             raise ConfigurationError(f"infos is {self.infos!r}; it takes True, False, 'auto' or a list of keys")
         if self.env_indices != "auto" and not _are_indices(self.env_indices):
             raise ConfigurationError(f"env_indices is {self.env_indices!r}; it takes 'auto' or a list of whole numbers")
@@ -222,9 +222,7 @@ class Options:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and not (number and 0 < value < float("inf")):
                 raise ConfigurationError(f"{name} must be a number above 0, got {value!r}")
-        # NumPy's integers too: a seed often comes out of an array.
-        if self.seed is not None and (not hasattr(self.seed, "__index__") or isinstance(self.seed, bool)):
-            raise ConfigurationError(f"seed must be a whole number, got {self.seed!r}")
+        check_seed(self.seed)
 
     def _check_flags(self) -> None:
         # Not `in (True, False, …)`: 1 and 0 are equal to them, and "video=1" asks for something else.
@@ -284,12 +282,4 @@ def _are_indices(value: Any) -> bool:
         not isinstance(value, (str, Mapping))
         and isinstance(value, Collection)  # no generator: looking at it would use it up
         and all(hasattr(item, "__index__") and not isinstance(item, bool) and item >= 0 for item in value)
-    )
-
-
-def _are_texts(value: Any) -> bool:
-    return (
-        not isinstance(value, (str, Mapping))
-        and isinstance(value, Collection)  # no generator: looking at it would use it up
-        and all(isinstance(item, str) for item in value)
     )

@@ -11,101 +11,23 @@ forked child finds nothing held.
 from __future__ import annotations
 
 import difflib
-import inspect
-import operator
-import os
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
-from robotrace.config import ENV_ENV_VERSION, ENV_GIT_SHA, ENV_POLICY_VERSION, ENV_SEED
 from robotrace.context import handover
+from robotrace.context.facts import FIELDS, RunFacts, checked_facts
 from robotrace.context.trace import current_trace
-from robotrace.errors import ConfigurationError
-from robotrace.ingest import checked_text
-from robotrace.jsonable import metadata_json
 
-__all__ = [
-    "LONGEST_GIT_SHA",
-    "Defaults",
-    "Run",
-    "RunFacts",
-    "enter_job",
-    "environment_seed",
-    "run",
-    "run_facts",
-    "said_by_environment",
-]
+__all__ = ["Run", "RunFacts", "enter_job", "run", "run_facts"]
 
 _Level = Literal["run", "job"]
 _LEVELS: tuple[_Level, ...] = ("run", "job")  # the first wins
-LONGEST_GIT_SHA = 64
-"""Characters: of SHA-256, and what our server takes."""
-_LONGEST = {"policy_version": 200, "env_version": 200, "git_sha": LONGEST_GIT_SHA, "project": 200, "name": 200}
-_INT64 = 2**63
 
 _process_id = str(uuid.uuid4())
 """Of the run where nobody has begun one. Made at the import, so that forked workers share it."""
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What is said of the episodes that begin now; None and empty where nobody said anything.
-
-    Attributes:
-        id: Of the run, the same in all its processes that :func:`run` or ``ROBOTRACE_RUN_ID`` reaches.
-        active: Whether a run or a job was begun, here or in the process that started this one.
-        policy_version: What acts.
-        env_version: What it acts in.
-        git_sha: The code's commit.
-        seed: The training's.
-        project: What the run belongs to.
-        name: The run's.
-        tags: Of all levels, each once.
-        metadata: Of all levels, merged.
-        traceparent: Of the OpenTelemetry span in which the run was begun.
-    """
-
-    id: str
-    active: bool = False
-    policy_version: str | None = None
-    env_version: str | None = None
-    git_sha: str | None = None
-    seed: int | None = None
-    project: str | None = None
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    traceparent: str | None = None
-
-    def as_metadata(self, *, tags: Sequence[str] = (), launch: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What an episode's metadata say of the run.
-
-        Args:
-            tags: The episode's own, after those of the run.
-            launch: What is found out about how it was started, for ``metadata.run``.
-        """
-        said = {**(launch or {}), "project": self.project, "name": self.name}
-        about = {name: value for name, value in said.items() if value is not None}
-        all_tags = list(dict.fromkeys((*self.tags, *tags)))
-        return {
-            "run_id": self.id,
-            **({"run": about} if about else {}),
-            **({"tags": all_tags} if all_tags else {}),
-            **self.metadata,
-        }
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What environment variables say of the episodes, where nobody who knows better says anything."""
-
-    policy_version: str | None = None
-    env_version: str | None = None
-    git_sha: str | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,9 +121,6 @@ def run(
     return Run(_enter("run", given))
 
 
-_FIELDS = tuple(inspect.signature(run).parameters)
-
-
 def enter_job(**facts: Any) -> Callable[[], None]:
     """What a launcher knows of the job that begins in this process; the user's :func:`run` goes before it.
 
@@ -215,9 +134,9 @@ def enter_job(**facts: Any) -> Callable[[], None]:
         TypeError: An argument is unknown.
         ConfigurationError: A value does not fit; nothing has changed.
     """
-    for unknown in facts.keys() - set(_FIELDS):
-        near = difflib.get_close_matches(unknown, _FIELDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_FIELDS)}"
+    for unknown in facts.keys() - set(FIELDS):
+        near = difflib.get_close_matches(unknown, FIELDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIELDS)}"
         raise TypeError(f"unknown argument {unknown!r}; {hint}")
     layer = _enter("job", facts)
     return lambda: _leave(layer)
@@ -240,37 +159,12 @@ def run_facts() -> RunFacts:
     return RunFacts(run_id, active=bool(layers or inherited), **merged)
 
 
-def said_by_environment() -> Defaults:
-    """``ROBOTRACE_POLICY_VERSION``, ``_ENV_VERSION``, ``_GIT_SHA`` and ``_SEED``; a seed that is none is nothing."""
-    said = os.environ.get
-    try:
-        seed = environment_seed()
-    except ConfigurationError:  # of a recorder that was made before it was set
-        seed = None
-    return Defaults(said(ENV_POLICY_VERSION) or None, said(ENV_ENV_VERSION) or None, said(ENV_GIT_SHA) or None, seed)
-
-
-def environment_seed() -> int | None:
-    """``ROBOTRACE_SEED``.
-
-    Raises:
-        ConfigurationError: It is no whole number.
-    """
-    text = os.environ.get(ENV_SEED)
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError(f"{ENV_SEED} must be a whole number, got {text!r}") from None
-
-
 def _own(layers: Sequence[_Layer], level: _Level) -> list[Mapping[str, Any]]:
     return [layer.facts for layer in reversed(layers) if layer.level == level]
 
 
 def _enter(level: _Level, given: Mapping[str, Any]) -> _Layer:
-    facts = _checked(given)
+    facts = checked_facts(given)
     trace = current_trace()
     if trace is not None:
         facts["traceparent"] = trace["traceparent"]
@@ -305,36 +199,3 @@ def _hand_over() -> None:
         if said := {name: value for name, value in merged.items() if value not in ([], {})}:
             levels[level] = said
     handover.publish(layers[0].run_id, levels)
-
-
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, as plain values; what is None or empty is left out."""
-    facts: dict[str, Any] = {}
-    for name, longest in _LONGEST.items():
-        checked_text(name, given.get(name), longest)
-        if given.get(name):
-            facts[name] = given[name]
-    seed = given.get("seed")
-    if seed is not None:
-        # NumPy's integers too: a seed often comes out of an array.
-        if not hasattr(seed, "__index__") or isinstance(seed, bool):
-            raise ConfigurationError(f"seed must be a whole number, got {seed!r}")
-        facts["seed"] = operator.index(seed)
-        if not -_INT64 <= facts["seed"] < _INT64:
-            raise ConfigurationError(f"seed must fit into 64 bits, got {seed!r}")
-    tags = given.get("tags")
-    if tags is not None and (
-        isinstance(tags, (str, Mapping))
-        or not isinstance(tags, Collection)
-        or not all(isinstance(tag, str) for tag in tags)
-    ):
-        raise ConfigurationError(f"tags must be a list of texts, got {tags!r}")
-    if tags:
-        facts["tags"] = list(tags)
-    metadata = given.get("metadata")
-    if metadata is not None and not isinstance(metadata, Mapping):
-        raise ConfigurationError(f"metadata must be a mapping, got {metadata!r}")
-    if metadata:
-        # A copy, made here: the episodes that begin later are read by other threads.
-        facts["metadata"] = metadata_json(metadata)
-    return facts
