@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from robotrace.config import delivery_limits
 from robotrace.errors import ConfigurationError
 from robotrace.plugin import CaptureOptions, flush, report_fault, run_id
-from robotrace_lightning.settings import Phase, Ranks, Settings, resolve_settings
+from robotrace_lightning.settings import Phase, Ranks, resolve_settings
 from robotrace_lightning.training import Run, SeriesOfRuns
 
 __all__ = ["RoboTraceCallback"]
@@ -52,16 +52,12 @@ else:
 
 
 def _contained(hook: _F) -> _F:
-    """Our fault costs the recording; what the user has asked for and cannot have is his to know."""
+    """Our fault costs the recording, not the run."""
 
     @functools.wraps(hook)
     def call(self: RoboTraceCallback, *args: Any, **kwargs: Any) -> None:
         try:
             hook(self, *args, **kwargs)
-        except ConfigurationError as exc:
-            if not self.automatic:
-                raise
-            _log.warning("this run is not recorded: %s", exc)
         except Exception as exc:
             report_fault("a run is not recorded as it should be", exc)
 
@@ -103,7 +99,7 @@ class RoboTraceCallback(Callback):
     Example:
         >>> import lightning
         >>> from robotrace_lightning import RoboTraceCallback
-        >>> trainer = lightning.Trainer(callbacks=[RoboTraceCallback(tags=["first"])], logger=False)  # doctest: +SKIP
+        >>> trainer = lightning.Trainer(callbacks=[RoboTraceCallback(tags=["first"])], logger=False)
     """
 
     def __init__(
@@ -144,14 +140,9 @@ class RoboTraceCallback(Callback):
         self._given = arguments, options
         self.automatic = automatic
         """Nobody has written this callback down: a trainer that has one of the user's goes by that one."""
-        self._settings = resolve_settings(options, **arguments)
+        self.settings = resolve_settings(options, **arguments)
         self._series = SeriesOfRuns()
         self._run: Run | None = None
-
-    @property
-    def robotrace_settings(self) -> Settings:
-        """What it was given, checked."""
-        return self._settings
 
     def __getstate__(self) -> dict[str, Any]:
         """Its arguments: a process that is spawned begins with these."""
@@ -163,16 +154,26 @@ class RoboTraceCallback(Callback):
 
     # --- the life of a run -------------------------------------------------------------------------------------------
 
-    @_contained
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """A run begins: look for environments before anybody resets one."""
+        """A run begins: look for environments before anybody resets one.
+
+        Raises:
+            ConfigurationError: What the user has asked for cannot be had; later nothing is raised.
+        """
         self._leave()
-        settings = self._settings
+        settings = self.settings
         if not settings.options.enabled or (settings.ranks == "zero" and trainer.global_rank != 0):
             return
         if self._is_another_ones(trainer):
             return
-        self._run = Run(settings, self._series, trainer, pl_module, RoboTraceCallback)
+        try:
+            self._run = Run(settings, self._series, trainer, pl_module, RoboTraceCallback)
+        except ConfigurationError as exc:
+            if not self.automatic:
+                raise
+            _log.warning("this run is not recorded: %s", exc)
+        except Exception as exc:
+            report_fault("a run is not recorded", exc)
 
     def _is_another_ones(self, trainer: Any) -> bool:
         ours = [one for one in trainer.callbacks if isinstance(one, RoboTraceCallback)]

@@ -85,7 +85,6 @@ class RunFacts:
         checkpoint = trainer.ckpt_path
         loaded = self._loaded.get("run_id")
         datamodule = trainer.datamodule
-        data = {} if datamodule is None else dict(getattr(datamodule, "hparams", {}))
         return {
             "framework": package,
             "framework_version": getattr(sys.modules.get(package), "__version__", None),
@@ -96,8 +95,12 @@ class RunFacts:
             "rank": int(trainer.global_rank),
             **({"checkpoint": str(checkpoint)} if checkpoint else {}),
             **({"checkpoint_run_id": loaded} if loaded else {}),
-            "hyperparameters": plain_values(dict(getattr(module, "hparams", {}))),
-            **({"datamodule": {"name": type(datamodule).__name__, **plain_values(data)}} if datamodule else {}),
+            "hyperparameters": _hyperparameters(module),
+            **(
+                {}
+                if datamodule is None
+                else {"datamodule": {"name": type(datamodule).__name__, **_hyperparameters(datamodule)}}
+            ),
         }
 
 
@@ -134,6 +137,12 @@ def global_seed() -> int | None:
     """What ``seed_everything`` was given, in this process or the one that started it."""
     text = os.environ.get(_SEED, "")
     return int(text) if text.isdecimal() else None
+
+
+def _hyperparameters(owner: Any) -> dict[str, Any]:
+    """What ``save_hyperparameters`` has kept."""
+    found = getattr(owner, "hparams", None)
+    return dict(plain_values(found)) if isinstance(found, Mapping) else {}
 
 
 def _version_of(module: Any, logger: Mapping[str, Any] | None, progress: Mapping[str, Any], checkpoint: str) -> str:

@@ -21,6 +21,7 @@ _log = logging.getLogger("robotrace")
 
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy", "XLAFSDPStrategy")
 """No process has all of the parameters: one that acts alone would wait for the others for ever."""
+_MOST_TOLD = 20
 
 
 class Rollouts:
@@ -41,6 +42,7 @@ class Rollouts:
         self._settings = settings
         self._facts = facts
         self._evaluations = 0
+        self._told: set[str] = set()
         self._attached = Attached()
         with random_streams(module.device):
             self.env, self._is_ours = _make(settings.eval_env)
@@ -79,7 +81,10 @@ class Rollouts:
                     self._episode(module, seed + k)
             except Exception as exc:
                 self._attached.failed(exc)
-                _log.warning("an episode of eval_env was ended by %s: %s", type(exc).__name__, exc)
+                why = f"{type(exc).__name__}: {exc}"
+                if why not in self._told and len(self._told) < _MOST_TOLD:
+                    self._told.add(why)
+                    _log.warning("an episode of eval_env was ended by %s (the training goes on)", why)
             except BaseException as exc:
                 self._attached.failed(exc)
                 raise
@@ -109,15 +114,15 @@ class Rollouts:
 def _make(given: Any) -> tuple[Any, bool]:
     """The environment that ``eval_env`` is or means, and whether it was made here."""
     made = given
-    if isinstance(given, str):
-        import gymnasium
+    try:
+        if isinstance(given, str):
+            import gymnasium
 
-        try:
             made = gymnasium.make(given)
-        except Exception as exc:
-            raise ConfigurationError(f"eval_env={given!r} cannot be made: {type(exc).__name__}: {exc}") from exc
-    elif not hasattr(given, "reset") and callable(given):
-        made = given()
+        elif isinstance(given, type) or (callable(given) and not hasattr(given, "reset")):
+            made = given()
+    except Exception as exc:
+        raise ConfigurationError(f"eval_env={given!r} cannot be made: {type(exc).__name__}: {exc}") from exc
     if not all(callable(getattr(made, name, None)) for name in ("reset", "step")) or is_vector(made):
         raise ConfigurationError(
             f"eval_env takes one environment, its id or a function that makes it; got {type(made).__name__}"

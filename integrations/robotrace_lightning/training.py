@@ -72,11 +72,13 @@ class Run:
             options = replace(settings.options.evaluation, max_episodes=None, keep_partial="always")
             self._rollouts = Rollouts(settings, options, series.rollouts, self.facts, module)
         self.open_loop = OpenLoop(settings, self.facts) if settings.val_batches else None
+        self._begun = False
         try:
             self.look()
         except Exception:
             self.leave()
             raise
+        self._begun = True
 
     def look(self) -> None:
         """Look for environments that there were not before."""
@@ -152,6 +154,9 @@ class Run:
         held, self._held = self._held, []
         for one in held:
             one.attached.detach()
+        self._leave_rollouts()
+
+    def _leave_rollouts(self) -> None:
         rollouts, self._rollouts = self._rollouts, None
         module = self._module()
         if rollouts is not None and module is not None:
@@ -178,7 +183,11 @@ class Run:
         if any(one.env() is env for one in self._held) or found.where in self._refused:
             return False
         if self._rollouts is not None and self._rollouts.shares(env):
-            raise ConfigurationError(f"eval_env is {found.where}, which the run itself uses; give it one of its own")
+            why = f"eval_env is {found.where}, which the run itself uses; give it one of its own"
+            if not self._begun:
+                raise ConfigurationError(why)
+            _log.warning("%s: it is not run any more", why)
+            self._leave_rollouts()
         attached = Attached()
         ours = {id(recorder) for one in self._held for recorder in one.attached.recorders}
         try:

@@ -9,6 +9,8 @@ pytest.importorskip("av")
 
 from robotrace.capture.decisions import (
     Decisions,
+    Sampling,
+    Series,
     Verdict,
     broken,
     ended,
@@ -291,3 +293,51 @@ def test_whether_an_episode_may_start_is_told_without_counting_it() -> None:
     assert asked == []
     kept = Decisions(Options(only="failures", every_n_episodes=2, max_per_minute=0.001), "test")
     assert [kept.may_start(), kept.pass_over(), kept.may_start()] == [True, None, False]
+
+
+def test_by_what_it_is_decided_may_change_and_an_open_episode_is_kept_by_what_it_began_with() -> None:
+    train = Sampling(Options(every_n_episodes=2, max_per_minute=None), Series())
+    evaluation = Sampling(Options(only="failures", max_episodes=1, max_per_minute=None), Series())
+    decisions = Decisions(Options(max_per_minute=None), "test")
+    now: list[Sampling | None] = [train]
+    decisions.sampled_by = lambda: now[0]
+    first = decisions.start(None, can_render=False)
+    assert first is not None
+    assert decisions.skips_next()
+    assert not decisions.may_start()
+    now[0] = None
+    assert decisions.skips_next()
+    assert decisions.start(None, can_render=False) is None
+    decisions.pass_over()
+    now[0] = evaluation
+    recordings = [KeptOrNot() for _ in range(3)]
+    other = decisions.start(None, can_render=False)
+    assert other is not None
+    assert (first.index, other.index) == (0, 0)
+    decisions.finish(first, recordings[0], DONE, fps=None)  # type: ignore[arg-type]
+    decisions.finish(other, recordings[1], DONE, fps=None)  # type: ignore[arg-type]
+    failing = decisions.start(None, can_render=False)
+    assert failing is not None
+    decisions.finish(failing, recordings[2], FAILED, fps=None)  # type: ignore[arg-type]
+    assert [one.kept for one in recordings] == [True, False, True]
+    assert decisions.start(None, can_render=False) is None  # one failure was all
+    now[0] = train
+    assert decisions.start(None, can_render=False) is None  # the second of two
+    third = decisions.start(None, can_render=False)
+    assert third is not None
+    assert third.index == 2
+
+
+def test_a_renewed_series_counts_its_limit_anew_and_numbers_on() -> None:
+    options, series = Options(max_episodes=2, max_per_minute=None), Series()
+    decisions = Decisions(options, "test", series)
+    starts = [decisions.start(None, can_render=False) for _ in range(3)]
+    assert [start is not None for start in starts] == [True, True, False]
+    series.renew()
+    later = [decisions.start(None, can_render=False) for _ in range(3)]
+    assert [None if start is None else start.index for start in later] == [3, 4, None]
+    series.renew()
+    for start in (*starts, *later):  # what was taken before is given back to nobody
+        if start is not None:
+            decisions.drop(start, KeptOrNot())  # type: ignore[arg-type]
+    assert [decisions.start(None, can_render=False) is not None for _ in range(3)] == [True, True, False]

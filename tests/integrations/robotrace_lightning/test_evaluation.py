@@ -197,7 +197,7 @@ def test_what_the_environment_or_the_policy_raises_is_told_and_the_training_goes
     assert failed.finalize["status"] == "failed"
     assert failed.metadata["exception"]["message"] == "gripper 0 is on fire"
     assert_episode(other, ended(tmp_path / "diary", 0)[0])
-    assert "an episode of eval_env was ended by RuntimeError: gripper 0 is on fire" in caplog.text
+    assert "ended by RuntimeError: gripper 0 is on fire (the training goes on)" in caplog.text
 
     def confused(observation: Any, module: Any) -> Any:
         return np.zeros(7)
@@ -216,6 +216,8 @@ def test_what_cannot_be_run_is_one_clear_line_before_the_training_begins(one: An
         fit(clones(one), eval_env="NoSuchEnv-v0")
     with pytest.raises(ConfigurationError, match="Base has none of robotrace_policy, select_action, predict_action"):
         fit(base_of(one)(), eval_env=make_env(tmp_path / "diary", 0))
+    with pytest.raises(ConfigurationError, match=r"eval_env=<function .*> cannot be made: ZeroDivisionError"):
+        fit(clones(one), eval_env=lambda: 1 / 0)
     with pytest.raises(ConfigurationError, match="eval_env takes one environment"):
         fit(clones(one), eval_env=gym.make_vec("CartPole-v1", 2))
     module, _ = module_env(one, tmp_path / "own")
@@ -227,6 +229,20 @@ def test_what_cannot_be_run_is_one_clear_line_before_the_training_begins(one: An
         fit(module, eval_env=gym.wrappers.TransformReward(module.env, abs))
     assert not (tmp_path / "own" / "0.jsonl").exists()
     assert found() == []
+
+
+def test_an_eval_env_that_a_module_takes_for_itself_later_is_not_run_any_more(
+    one: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = make_env(tmp_path / "diary", 0)
+    module = clones(one)
+    module.on_train_epoch_start = lambda: setattr(module, "env", env if module.current_epoch else None)
+    trainer = one.Trainer(**quiet(callbacks=[RoboTraceCallback(eval_env=env)], max_epochs=3))
+    trainer.fit(module)
+    assert trainer.global_step == 9
+    assert len(found()) == len(read_diary(tmp_path / "diary", 0)) == 1
+    assert "eval_env is module.env, which the run itself uses" in caplog.text
+    assert "it is not run any more" in caplog.text
 
 
 def test_an_eval_env_that_is_recorded_already_has_one_record_and_our_labels(one: Any, tmp_path: Path) -> None:
