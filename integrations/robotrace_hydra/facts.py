@@ -30,6 +30,7 @@ _OF_HYDRA = {
     "cwd": "hydra.runtime.cwd",
 }
 _OF_A_SWEEP = {"sweep_dir": "hydra.sweep.dir"}
+_INT64 = 2**63
 _REDACTED = "[redacted]"
 _PAIR = re.compile(r"(?P<key>[^\s=,]+)=(?P<value>[^,]*)")
 _SHORTEST_SECRET = 4
@@ -40,7 +41,7 @@ def find_seed(cfg: DictConfig, key: str | None = None) -> int | None:
     """The first whole number at one of the places where configs have their seed, or at ``key``."""
     for place in (key,) if key else _SEEDS:
         value = _at(cfg, place)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
             return value
     return None
 

@@ -56,7 +56,8 @@ class Job:
             cfg, log_config=bool(said.pop("log_config", True)), redact=said.pop("redact", None) or ()
         )
         facts["metadata"] = {"hydra": described, **(facts.get("metadata") or {})}
-        self._undo = auto.instrument(**{**said, "enabled": True})
+        # Below `robotrace run` its options hold, where the job's own say nothing.
+        self._undo = auto.instrument(**{**auto.inherited_options(), **said, "enabled": True})
         try:
             self._leave = enter_job(**facts)
         except Exception:

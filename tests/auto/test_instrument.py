@@ -301,6 +301,15 @@ def test_of_several_layers_the_last_one_counts_and_goes_back(instrument: Any) ->
     assert sorted(episode.metadata["tags"] for episode in recorded()) == [["inner"], ["outer"]]
 
 
+def test_what_was_made_before_a_layer_goes_on_in_it(instrument: Any) -> None:
+    instrument(tags=["process"])
+    env = gym.make(CARTPOLE)
+    job = instrument(tags=["job"])
+    rollout(env)
+    job()
+    assert [episode.metadata["tags"] for episode in recorded()] == [["process"]]
+
+
 def test_a_layer_below_gives_way_to_what_is_there(instrument: Any) -> None:
     upper = instrument(tags=["job"])
     instrument(tags=["process"], below=True)

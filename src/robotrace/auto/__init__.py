@@ -6,6 +6,7 @@ Hydra switch it on.
 """
 
 from robotrace.auto.importlib_bootstrap import Around, around_function, is_stood_in, stand_in
+from robotrace.auto.inherited import inherited_options
 from robotrace.auto.instrumentation import fail_open_episodes, instrument, seal_episodes
 from robotrace.auto.settings import RUN_FIELDS, given_options
 
@@ -15,6 +16,7 @@ __all__ = [
     "around_function",
     "fail_open_episodes",
     "given_options",
+    "inherited_options",
     "instrument",
     "is_stood_in",
     "seal_episodes",

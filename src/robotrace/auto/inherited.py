@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from robotrace.auto.instrumentation import bring_in, instrument
 from robotrace.auto.settings import given_options
 from robotrace.config import ENV_INSTRUMENT, recording_enabled
 from robotrace.errors import ConfigurationError
 
-__all__ = ["begin"]
+__all__ = ["begin", "inherited_options"]
 
 _begun = False
+
+
+def inherited_options() -> dict[str, Any]:
+    """The arguments of :func:`robotrace.auto.instrument` that the command line gave; empty where there was none.
+
+    Raises:
+        ConfigurationError: The environment's variable cannot be read.
+    """
+    text = os.environ.get(ENV_INSTRUMENT, "").partition(" ")[2]
+    try:
+        return given_options(json.loads(text)) if text else {}
+    except (ValueError, AttributeError):
+        raise ConfigurationError(f"{ENV_INSTRUMENT} cannot be read") from None
 
 
 def begin(name: str) -> None:
@@ -27,10 +41,5 @@ def begin(name: str) -> None:
     global _begun
     if not _begun and recording_enabled():
         _begun = True
-        text = os.environ.get(ENV_INSTRUMENT, "").partition(" ")[2]
-        try:
-            arguments = json.loads(text)
-        except ValueError:
-            raise ConfigurationError(f"{ENV_INSTRUMENT} cannot be read") from None
-        instrument(below=True, **given_options(arguments))
+        instrument(below=True, **inherited_options())
     bring_in(name)

@@ -35,7 +35,7 @@ class _Layer:
     arguments: Mapping[str, Any]
 
     def wants(self, name: str) -> bool:
-        return self.frameworks is None or name in self.frameworks
+        return self.arguments.get("enabled") is not False and (self.frameworks is None or name in self.frameworks)
 
 
 _layers: list[_Layer] = []
@@ -95,20 +95,27 @@ def instrument(
     return lambda: _undo(layer)
 
 
-def bring_in(name: str) -> None:
-    """A framework has been imported, or the layers have changed: its plugin is told. Never raises."""
+def bring_in(name: str, *, leaves: bool = False) -> None:
+    """A framework has been imported, or the layers have changed: its plugin is told. Never raises.
+
+    Args:
+        name: Of the module.
+        leaves: A layer has gone, and what was recorded for it goes too.
+    """
     layer = _layers[-1] if _layers else None
     plugin, told = _active.get(name, (None, None))
     if plugin is not None and told is layer:
         return
     try:
+        wanted = layer is not None and layer.wants(name)
         if plugin is not None:
             _active.pop(name)
-            plugin.uninstrument()
+            if leaves or not wanted:  # else what was made before, by a module of the job's for example, goes on
+                plugin.uninstrument()
         if layer is not None:
             plugin = plugin or modules()[name].load()
             # One that is not wanted is told so: by itself it may go by the environment's variables.
-            plugin.instrument(**(layer.arguments if layer.wants(name) else {"enabled": False}))
+            plugin.instrument(**(layer.arguments if wanted else {"enabled": False}))
             _active[name] = plugin, layer
     except RobotraceError as exc:
         _log.warning("nothing of %s is recorded: %s", name, exc)
@@ -146,7 +153,7 @@ def _undo(layer: _Layer) -> None:
         return
     _layers.remove(layer)
     for name in list(_active):
-        bring_in(name)
+        bring_in(name, leaves=True)
     if not _layers and _watch is not None:
         _watch.uninstall()
         _watch = None

@@ -192,7 +192,7 @@ def _program(command: Sequence[str], ctx: click.Context) -> str:
         ctx.exit(_EXECUTABLE_MISSING)
     if Path(program).name.startswith("python"):
         for argument in command[1:]:
-            if not argument.startswith("-") or argument in ("-c", "-m") or argument.startswith("--"):
+            if not argument.startswith("-") or argument in ("-", "-c", "-m") or argument.startswith("--"):
                 break
             for option, what in _BLIND.items():
                 if option[1] in argument[1:] and argument[1] not in "cmWX":
@@ -204,6 +204,7 @@ def _said(frameworks: tuple[str, ...], given: dict[str, Any]) -> dict[str, str]:
     """The environment variables that tell the processes below."""
     from robotrace import auto
     from robotrace.auto.instrumentation import modules
+    from robotrace.context.handover import inherited
     from robotrace.context.run import enter_job
 
     said = {name: value for name, value in given.items() if value is not None and value != () and value != {}}
@@ -213,14 +214,14 @@ def _said(frameworks: tuple[str, ...], given: dict[str, Any]) -> dict[str, str]:
     if frameworks:
         said["frameworks"] = frameworks
     auto.instrument(**auto.given_options(said))()
-    inherited = json.loads(os.environ.get(ENV_RUN_CONTEXT) or "{}")
+    levels = inherited()
     startup = str(Path(auto.__file__).parent / "startup")
     variables = {
         ENV_INSTRUMENT: f"{','.join(modules())} {json.dumps(said)}",
         "PYTHONPATH": os.pathsep.join(filter(None, (startup, os.environ.get("PYTHONPATH")))),
     }
     if context:
-        variables[ENV_RUN_CONTEXT] = json.dumps({**inherited, "run": {**inherited.get("run", {}), **context}})
+        variables[ENV_RUN_CONTEXT] = json.dumps({**levels, "run": {**levels.get("run", {}), **context}})
     if not os.environ.get(ENV_ENABLED):
         variables[ENV_ENABLED] = "1"  # for plugins of launchers, which know more of a job
     return variables

@@ -122,3 +122,6 @@ def test_an_app_below_robotrace_run_is_recorded_once_and_may_say_no(tmp_path: Pa
     assert episode.metadata["hydra"]["job"] == "train"
     assert run_app(tmp_path, "+robotrace=off", python=below).returncode == 0
     assert len(sealed()) == 1
+    options = ("-m", "robotrace", "run", "--only", "failures", "--", sys.executable)
+    assert run_app(tmp_path, "fail=true", python=options).returncode == 1
+    assert [episode.finalize["status"] for episode in sealed()] == ["ready", "failed"]
