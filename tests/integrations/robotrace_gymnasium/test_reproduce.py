@@ -54,6 +54,7 @@ def episodes(env: Any, resets: list[dict[str, Any]]) -> list[RecordedEpisode]:
 
 def assert_it_happens_again(episode: RecordedEpisode) -> None:
     verdict = rerun(episode)
+    assert verdict.divergence is None
     assert (verdict.verdict, verdict.in_short) == ("reproduced", f"reproduced to the bit, {verdict.total_steps} steps")
     assert verdict.compared == ("observation", "reward", "terminated", "truncated")
     assert (verdict.not_compared, verdict.differences) == ({}, ())
