@@ -203,13 +203,13 @@ class RoboTraceCallback(Callback):
                 run.fail(exception)
             finally:
                 run.leave()
-        _flush_worker()
+        _flush_worker(trainer)
 
     @_contained
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """The run is over."""
         self._leave()
-        _flush_worker()
+        _flush_worker(trainer)
 
     def _leave(self) -> None:
         run, self._run = self._run, None
@@ -329,7 +329,11 @@ class RoboTraceCallback(Callback):
             self._run.say(nothing=True)
 
 
-def _flush_worker() -> None:
-    """In a process that a strategy has spawned or forked, which leaves the uploading to a parent that has nothing."""
-    if multiprocessing.parent_process() is not None:
+def _flush_worker(trainer: Any) -> None:
+    """In a process that a strategy has spawned or forked, which leaves the uploading to a parent that has nothing.
+
+    Not in another child of multiprocessing, a sweep's worker: there fit may be called a hundred times.
+    """
+    launcher = getattr(trainer.strategy, "launcher", None)
+    if multiprocessing.parent_process() is not None and hasattr(launcher, "_start_method"):
         flush(delivery_limits().exit_timeout_s, give_up=True)
