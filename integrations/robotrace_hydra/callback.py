@@ -18,6 +18,7 @@ __all__ = ["RoboTraceCallback"]
 
 _log = logging.getLogger("robotrace")
 
+# As robotrace.config has them, which would import httpx into every app: 60 ms.
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 _OURS = "hydra.callbacks.robotrace"
