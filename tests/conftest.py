@@ -1,6 +1,7 @@
 """Every test runs in an environment of its own; a scriptable deployment on loopback for those that speak the wire."""
 
 import os
+import signal
 import warnings
 from multiprocessing import process
 from pathlib import Path
@@ -19,6 +20,10 @@ _STARTED_BY = {
     for _, variables in (*launch._BY_VARIABLES.values(), *launch._CI.values())
     for variable in variables.values()
 }
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has started these tests in its background, and what they start would inherit it: deaf to every Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _isolate(patch: pytest.MonkeyPatch, home: Path) -> None:

@@ -18,7 +18,7 @@ from polling import eventually
 from recorded import sealed
 
 LOOP = """
-import random, signal, sys
+import random, sys, time
 import numpy as np
 from gymnasium import make
 
@@ -41,7 +41,8 @@ if "wait" in sys.argv:
     env.reset()
     env.step(0)
     print("waiting", flush=True)
-    signal.pause()
+    while True:  # a pause() waits for ever where the signal has come right before it
+        time.sleep(0.01)
 sys.exit(3)
 """
 WORKERS = """
@@ -114,10 +115,13 @@ def test_ctrl_c_is_the_programs(loop: Path) -> None:
         command, env=child_environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    while process.stdout.readline() != "waiting\n":
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)  # to the process that was started: it has become the program
-    _, error = process.communicate(timeout=60)
+    try:
+        while process.stdout.readline() != "waiting\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)  # to the process that was started: it has become the program
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == -signal.SIGINT
     assert error.rstrip().endswith("KeyboardInterrupt")
     eventually(lambda: len(sealed()) == 2)

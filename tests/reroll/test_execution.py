@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,10 @@ def test_a_script_of_this_machine_is_found_where_it_was_and_a_changed_one_is_nam
     verdict = rerun(episode)
     assert "the script train.py, which is not here" in str(verdict.reason)
     assert rerun(episode, import_from=(str(moved),)).verdict == "reproduced"
+    assert list(moved.iterdir()) == [moved / "train.py"]
+    unchanged = (moved / "train.py").stat()
     (moved / "train.py").write_text((moved / "train.py").read_text().replace("bonus = 0.0", "bonus = 1.0"))
+    os.utime(moved / "train.py", ns=(unchanged.st_atime_ns, unchanged.st_mtime_ns))  # as of a change in the same second
     verdict = rerun(episode, import_from=(str(moved),))
     assert verdict.verdict == "diverged"
     assert verdict.divergence is not None

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -232,8 +233,21 @@ def _restore_tuples(written: Any, paths: Any) -> None:
         parent[last] = tuple(parent[last])
 
 
+class _ScriptLoader(SourceFileLoader):
+    """Reads a script as ``python FILE`` does: no bytecode beside it, neither written nor believed.
+
+    Bytecode counts as fresh while the source has the same size and the same second of change: a constant changed right
+    after a verdict would not be in the next one.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 def _import_file(path: Path) -> None:
-    loader = SourceFileLoader(_SCRIPT, str(path))  # whatever its file is called
+    loader = _ScriptLoader(_SCRIPT, str(path))  # whatever its file is called
     spec = importlib.util.spec_from_loader(_SCRIPT, loader)
     assert spec is not None
     sys.modules[_SCRIPT] = module = importlib.util.module_from_spec(spec)
