@@ -313,7 +313,8 @@ for seed in range(5):
 print(dict(robotrace.status().dropped))
 """
     result = run(body, ROBOTRACE_SPOOL_LIMIT_GB="0", ROBOTRACE_MODE="offline")
-    assert result.stdout == "{'there was no room': 3}\n", result.stderr
+    kept = [episode.create["seed"] for episode in sealed()]
+    assert kept in ([0], [0, 1])  # the first look, asked for when 0 begins, may come when it is there already
+    assert result.stdout == f"{{'there was no room': {5 - len(kept)}}}\n", result.stderr
     (line,) = result.stderr.splitlines()
     assert "no new episode is recorded: the spool" in line
-    assert [episode.create["seed"] for episode in sealed()] == [0, 1]
