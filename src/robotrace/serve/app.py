@@ -10,10 +10,12 @@ from starlette.exceptions import HTTPException
 from robotrace._version import __version__
 from robotrace.serve import (
     cli_auth,
+    episode_life,
     episodes,
     evals,
     ingest,
     objects,
+    operations,
     portal_data,
     portal_evals,
     portal_keys,
@@ -24,7 +26,9 @@ from robotrace.serve import (
     verify,
 )
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.janitor import Janitor
 from robotrace.serve.renders import RenderRefused, Renders
+from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
 from robotrace.serve.services import Services
 from robotrace.serve.store import StoreError
 
@@ -33,12 +37,13 @@ __all__ = ["create_app"]
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
-def create_app(services: Services, renders: Renders) -> FastAPI:
+def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAPI:
     """The application of a deployment, over a database that is migrated.
 
     Args:
         services: Its parts; they stay the caller's to close.
         renders: Its renders; likewise.
+        janitor: What tidies up; likewise.
     """
     app = FastAPI(
         title="RoboTrace",
@@ -50,6 +55,7 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
     )
     app.state.services = services
     app.state.renders = renders
+    app.state.janitor = janitor
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(StoreError, _refused)
@@ -57,13 +63,17 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
     app.add_exception_handler(Exception, _internal_error)
     host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
     app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
+    app.state.metrics = operations.make_metrics(services, renders)
+    app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
         ingest,
+        episode_life,
         episodes,
         evals,
         verify,
         reproductions,
         objects,
+        operations,
         portal_data,
         portal_pages,
         portal_evals,
@@ -96,5 +106,9 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
 
 
 def _internal_error(request: Request, error: Exception) -> JSONResponse:
-    # Answered outside the guard.
-    return JSONResponse({"error": "internal error; the log of the deployment says more"}, 500, headers=SECURITY_HEADERS)
+    # Answered outside the middlewares, which add these to other answers.
+    request_id = str(request.scope.get(REQUEST_ID_KEY, ""))
+    headers = {**SECURITY_HEADERS, REQUEST_ID_HEADER: request_id}
+    return JSONResponse(
+        {"error": f"internal error; the log of the deployment says more (request {request_id})"}, 500, headers=headers
+    )

@@ -55,7 +55,7 @@ def keep_artifact(
         if episode.status == "archived":
             raise StoreError(409, "the episode is archived")
         artifact = artifact_of(session, episode_id, kind)
-        if artifact is not None and episode.status != "recording" and path.is_file():
+        if artifact is not None and not episode.is_open and path.is_file():
             if artifact.sha256 != writer.sha256:
                 raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
             return

@@ -10,6 +10,7 @@ from robotrace.serve.store import LocalStore
 
 __all__ = [
     "MAX_SIZE",
+    "UPLOAD_LIFETIME",
     "artifact_key",
     "content_type",
     "file_name",
@@ -19,7 +20,8 @@ __all__ = [
 ]
 
 _KINDS: tuple[ArtifactKind, ...] = ("video", "sensors", "actions")
-_UPLOAD_LIFETIME = timedelta(hours=1)
+UPLOAD_LIFETIME = timedelta(hours=1)
+"""Of a signed URL that takes a file."""
 _DOWNLOAD_LIFETIME = timedelta(hours=6)  # a page stays open while someone works with it
 MAX_SIZE = 50 * 1024**3
 """Of a file, in bytes."""
@@ -78,7 +80,7 @@ def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: Artif
         episode_id: The episode.
         kind: The slot.
     """
-    expires = datetime.now(timezone.utc).replace(microsecond=0) + _UPLOAD_LIFETIME
+    expires = datetime.now(timezone.utc).replace(microsecond=0) + UPLOAD_LIFETIME
     url = store.signed_put(
         artifact_key(episode_id, kind),
         expires=int(expires.timestamp()),

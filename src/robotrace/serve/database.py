@@ -18,6 +18,7 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from robotrace.errors import ConfigurationError
 
@@ -78,6 +79,13 @@ class Database:
             raise ConfigurationError(f"{self._engine.url.database} was made by a newer RoboTrace: {error}") from error
         except DatabaseError as error:
             raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
+
+    def connections(self) -> list[tuple[str, float]]:
+        """How many connections there are, by what they do."""
+        pool = self._engine.pool
+        if not isinstance(pool, QueuePool):
+            return []
+        return [("in_use", pool.checkedout()), ("idle", pool.checkedin())]
 
     def close(self) -> None:
         """Close every connection."""

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SECURITY_HEADERS", "Guard"]
+__all__ = ["SECURITY_HEADERS", "Guard", "host_name"]
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -23,6 +23,8 @@ SECURITY_HEADERS = {
 
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
 _MAX_JSON_BYTES = 16 * 1024 * 1024
+
+_PROBES = ("/healthz", "/readyz")
 
 
 class Guard:
@@ -61,7 +63,9 @@ class Guard:
                 raise HTTPException(413, f"a request may have {_MAX_JSON_BYTES} bytes")
             return message
 
-        if _host_name(Headers(scope=scope).get("host", "")) not in self._hosts:
+        # A probe names the address of the machine or container it looks at, and learns nothing else.
+        named = scope["path"] in _PROBES or host_name(Headers(scope=scope).get("host", "")) in self._hosts
+        if not named:
             answer = JSONResponse({"error": "this host name is not served here"}, 400)
             await answer(scope, receive, send_with_headers)
         elif scope["path"].startswith("/objects/"):
@@ -70,7 +74,7 @@ class Guard:
             await self._app(scope, receive_bounded, send_with_headers)
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
     """The name in a Host header, without the port; an IPv6 address keeps its brackets."""
     name, bracket, _ = host.partition("]")
     return (name + bracket if bracket else host.partition(":")[0]).lower()

@@ -12,7 +12,8 @@ from sqlalchemy import select
 
 from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
-from robotrace.serve.models import Episode, utc_now
+from robotrace.serve.lifecycle import unreap
+from robotrace.serve.models import DeletedEpisode, Episode, utc_now
 from robotrace.serve.renders import get_renders
 from robotrace.serve.schemas import (
     ArtifactClaim,
@@ -50,6 +51,9 @@ def create_episode(
         episode = None
         if idempotency_key is not None:
             episode = session.scalar(select(Episode).where(Episode.idempotency_key == idempotency_key))
+            if episode is None and session.get(DeletedEpisode, idempotency_key) is not None:
+                # Not 410: uploaders take that for a wrong address, and stop for every episode.
+                raise HTTPException(422, "the episode of this Idempotency-Key was deleted here")
         if episode is None:
             now = utc_now()
             episode = Episode(
@@ -103,7 +107,8 @@ def finalize_episode(
         _refuse_archived(episode)
         # On a repeat too: the client deletes its copy when we say that everything has arrived.
         _check_claims(services, episode, body.artifacts or ())
-        if episode.status == "recording":
+        if episode.is_open:
+            unreap(episode)
             _close(episode, body)
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
@@ -127,7 +132,7 @@ def _refuse_archived(episode: Episode) -> None:
 def _refuse_filled(services: Services, episode: Episode, kind: ArtifactKind) -> None:
     """A slot that was filled is closed with its episode; the PUT would say so only after all the bytes."""
     artifact = next((artifact for artifact in episode.artifacts if artifact.kind == kind), None)
-    if episode.status == "recording" or artifact is None or not services.store.path(artifact.object_key).is_file():
+    if episode.is_open or artifact is None or not services.store.path(artifact.object_key).is_file():
         return
     raise HTTPException(409, f"the episode is {episode.status} and has its {kind}: it cannot be replaced")
 

@@ -27,7 +27,9 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Base",
+    "DeletedEpisode",
     "DeviceSession",
+    "DoomedObject",
     "Episode",
     "EvalResult",
     "EvalRun",
@@ -107,6 +109,7 @@ class Episode(Base):
         Index(None, "created_at", "id"),
         Index(None, "policy_version", "created_at", "id"),
         Index(None, "seed", "created_at", "id"),
+        Index(None, "status", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -133,21 +136,34 @@ class Episode(Base):
     requested_uploads: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    archived_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The status that restoring it gives back.
+    archived_from: Mapped[str | None] = mapped_column(String(20))
+    # Failed because nothing came for a long time; a finalize that comes after all still counts.
+    reaped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     artifacts: Mapped[list[Artifact]] = relationship(
         back_populates="episode", cascade="all, delete-orphan", order_by="Artifact.id"
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its files and its end may still come."""
+        return self.status == "recording" or (self.status == "failed" and self.reaped_at is not None)
 
 
 class Artifact(Base):
     """A file that has arrived in a slot of an episode."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),)
+    __table_args__ = (
+        Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),
+        Index(None, "object_key"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(64))
     object_key: Mapped[str] = mapped_column(String(200))
     file_name: Mapped[str] = mapped_column(String(100))
     content_type: Mapped[str] = mapped_column(String(100))
@@ -156,6 +172,29 @@ class Artifact(Base):
     stored_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     episode: Mapped[Episode] = relationship(back_populates="artifacts")
+
+
+class DoomedObject(Base):
+    """An object whose episode was deleted; the row is written with the deletion, the object goes soon after.
+
+    A signed URL may still bring it back, so it is deleted once more when no such URL is left; then the row goes.
+    """
+
+    __tablename__ = "doomed_objects"
+
+    object_key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+    swept_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DeletedEpisode(Base):
+    """What remains of a deleted episode: the key of its create; a client's late repeat does not bring it back."""
+
+    __tablename__ = "deleted_episodes"
+
+    idempotency_key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    episode_id: Mapped[str] = mapped_column(String(36))
+    deleted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class VideoIndex(Base):

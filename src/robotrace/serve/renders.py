@@ -179,6 +179,11 @@ class Renders:
                 state=render.state, done=render.done, total=render.total, ahead=ahead, reason=render.reason
             )
 
+    def counts(self) -> list[tuple[str, float]]:
+        """How many wait and run, by state."""
+        with self._changed:
+            return [("queued", len(self._asked) + len(self._found)), ("running", self._running is not None)]
+
     def cancel_all(self) -> None:
         """The deployment stops: end what runs, begin nothing more."""
         with self._changed:

@@ -21,6 +21,7 @@ from robotrace.errors import ConfigurationError
 from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
 from robotrace.serve.database import Database
+from robotrace.serve.janitor import Janitor
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
 from robotrace.serve.renders import Renders, Runner
 from robotrace.serve.services import Services
@@ -32,9 +33,9 @@ __all__ = ["Deployment"]
 _SECRET_BYTES = 32
 _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
-# Together below the 5 s that stop() may take: requests may end by themselves, then they are cut off.
-_GRACE_S = 3
-_STOP_TIMEOUT_S = 4.4
+# After the grace, requests are cut off.
+_CUT_OFF_S = 1.2
+_JANITOR_TIMEOUT_S = 0.3  # it is between two objects, or asleep
 _RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
 
 
@@ -66,6 +67,7 @@ class Deployment:
         self._thread: threading.Thread | None = None
         self._database: Database | None = None
         self._renders: Renders | None = None
+        self._janitor: Janitor | None = None
         self.base_url = ""
         self.first_key: str | None = None
         self.internal_key = ""
@@ -99,13 +101,17 @@ class Deployment:
             raise
 
     def stop(self) -> None:
-        """Stop serving, within 5 s; requests under way get 3 of them. Harmless when stopped already."""
+        """Stop serving, within ``settings.grace_s`` (which requests under way get) and 2 s. Harmless when stopped."""
         with self._lock:
             if self._renders is not None:
                 self._renders.cancel_all()
+            if self._janitor is not None:
+                self._janitor.stop()
             if self._server is not None and self._thread is not None:
                 self._server.should_exit = True
-                self._thread.join(_STOP_TIMEOUT_S)
+                self._thread.join(self._settings.grace_s + _CUT_OFF_S)
+            if self._janitor is not None:
+                self._janitor.join(_JANITOR_TIMEOUT_S)
             if self._renders is not None:
                 self._renders.join(_RENDERS_TIMEOUT_S)
             self._open.close()
@@ -144,14 +150,15 @@ class Deployment:
         self._database.migrate()
         services = Services(settings, self._database, store)
         self._renders = Renders(services, run=self._run)
+        self._janitor = Janitor(services)
         config = uvicorn.Config(
-            create_app(services, self._renders),
+            create_app(services, self._renders, self._janitor),
             access_log=False,  # would write signed URLs
             log_config=None,  # logging belongs to the process we are a guest in
             lifespan="off",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=settings.grace_s,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -164,6 +171,7 @@ class Deployment:
             if not has_keys(session):
                 self.first_key = create_key(session, "first")
         self._renders.start()
+        self._janitor.start()
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import URL
 
@@ -20,6 +22,9 @@ class Settings:
         port: The port to listen on; 0 takes any free one.
         render_failed: Render the video of each failed episode that has none and can be run again.
         import_from: Folders of the operator's own environments, for those that run again.
+        metrics: Who reads ``/metrics`` without a key: this machine, nobody, everybody.
+        reap_after: How long an episode may be "recording" with nothing coming; then it counts as failed. None: for ever.
+        grace_s: What requests under way get when the deployment stops, in seconds.
     """
 
     data_dir: Path
@@ -27,6 +32,9 @@ class Settings:
     port: int = 8321
     render_failed: bool = False
     import_from: tuple[Path, ...] = ()
+    metrics: Literal["local", "key", "public"] = "local"
+    reap_after: timedelta | None = timedelta(days=7)
+    grace_s: int = 3
 
     @property
     def database_path(self) -> Path:

@@ -11,7 +11,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -118,6 +118,24 @@ class LocalStore:
         if not path.is_relative_to(self._root):
             raise StoreError(400, "no object can have this key")
         return path
+
+    def size(self, key: str) -> int | None:
+        """The size of an object in bytes, None when there is none."""
+        try:
+            return self.path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object, 1 MiB at a time."""
+        with self.path(key).open("rb") as file:
+            while chunk := file.read(1024 * 1024):
+                yield chunk
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is fine."""
+        path = self.path(key)
+        path.unlink(missing_ok=True)
 
     def writer(self, max_size: int) -> ObjectWriter:
         """Begin an object of at most ``max_size`` bytes."""
