@@ -14,7 +14,7 @@ from robotrace.serve.lifecycle import archive, delete_episodes, restore
 from robotrace.serve.models import Episode, Scenario, utc_now
 from robotrace.serve.renders import get_renders
 from robotrace.serve.schemas import FinalizedEpisode
-from robotrace.serve.services import get_services, require_key
+from robotrace.serve.services import ApiCaller, get_services, require_key
 
 __all__ = ["router"]
 
@@ -37,12 +37,13 @@ class ArchivedEpisodes(BaseModel):
 
 
 @router.post("/archive")
-def archive_episodes(body: EpisodeIds, request: Request) -> ArchivedEpisodes:
+def archive_episodes(body: EpisodeIds, request: Request, caller: ApiCaller) -> ArchivedEpisodes:
     """Take several episodes out of the lists, all at once; those that are archived stay so."""
     wanted = dict.fromkeys(body.ids)
     now = utc_now()
     with get_services(request).database.write() as session:
-        found = {episode.id: episode for episode in session.scalars(select(Episode).where(Episode.id.in_(wanted)))}
+        query = select(Episode).where(Episode.project_id == caller.project_id, Episode.id.in_(wanted))
+        found = {episode.id: episode for episode in session.scalars(query)}
         for episode in found.values():
             archive(episode, now)
     return ArchivedEpisodes(
@@ -51,19 +52,19 @@ def archive_episodes(body: EpisodeIds, request: Request) -> ArchivedEpisodes:
 
 
 @router.post("/{episode_id}/archive")
-def archive_episode(episode_id: str, request: Request) -> FinalizedEpisode:
+def archive_episode(episode_id: str, request: Request, caller: ApiCaller) -> FinalizedEpisode:
     """Take an episode out of the lists; its files stay, and it can be restored. One that is archived stays so."""
     with get_services(request).database.write() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         archive(episode, utc_now())
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 
 @router.post("/{episode_id}/restore")
-def restore_episode(episode_id: str, request: Request) -> FinalizedEpisode:
+def restore_episode(episode_id: str, request: Request, caller: ApiCaller) -> FinalizedEpisode:
     """Give an archived episode the status back that it had; nothing changes for one that is not archived."""
     with get_services(request).database.write() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         restore(episode, utc_now())
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
@@ -71,10 +72,12 @@ def restore_episode(episode_id: str, request: Request) -> FinalizedEpisode:
 @router.delete(
     "/{episode_id}", status_code=204, response_class=Response, responses={409: {"description": "A baseline"}}
 )
-def delete_episode(episode_id: str, request: Request, force: Annotated[bool, Query()] = False) -> Response:
+def delete_episode(
+    episode_id: str, request: Request, caller: ApiCaller, force: Annotated[bool, Query()] = False
+) -> Response:
     """Delete an episode for good, its files too; ``force`` deletes the scenario that it is the baseline of with it."""
     with get_services(request).database.write() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         scenario = session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode.id))
         if scenario is not None and not force:
             raise HTTPException(

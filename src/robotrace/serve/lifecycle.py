@@ -66,7 +66,14 @@ def delete_episodes(session: Session, episodes: Iterable[Episode], now: datetime
         keys.update(artifact_key(episode.id, kind) for kind in episode.requested_uploads)
         session.add_all(DoomedObject(object_key=key, since=now) for key in sorted(keys))
         if episode.idempotency_key is not None:
-            session.add(DeletedEpisode(idempotency_key=episode.idempotency_key, episode_id=episode.id, deleted_at=now))
+            session.add(
+                DeletedEpisode(
+                    project_id=episode.project_id,
+                    idempotency_key=episode.idempotency_key,
+                    episode_id=episode.id,
+                    deleted_at=now,
+                )
+            )
         session.delete(episode)
     session.flush()
 

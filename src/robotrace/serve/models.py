@@ -18,12 +18,15 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 __all__ = [
+    "DEFAULT_PROJECT_ID",
     "ApiKey",
     "Artifact",
     "Base",
@@ -33,6 +36,7 @@ __all__ = [
     "Episode",
     "EvalResult",
     "EvalRun",
+    "Project",
     "Reproduction",
     "Scenario",
     "ScenarioResult",
@@ -40,6 +44,9 @@ __all__ = [
     "VideoIndex",
     "utc_now",
 ]
+
+DEFAULT_PROJECT_ID = 1
+"""Of the project "default": the one of what was there before there were projects, and the only one of most."""
 
 
 def utc_now() -> datetime:
@@ -69,6 +76,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """What makes an index a partial one."""
+    return {f"{dialect}_where": text(condition) for dialect in ("postgresql", "sqlite")}
+
+
 class Base(DeclarativeBase):
     """The base of all tables; constraints have names, since a later migration must be able to drop them."""
 
@@ -82,12 +94,30 @@ class Base(DeclarativeBase):
     )
 
 
+class Project(Base):
+    """A tenant: keys, episodes, eval runs and scenarios are of one, and nothing of it can be seen from another."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # None: as much, as many, as long as there is room.
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_episodes: Mapped[int | None] = mapped_column(BigInteger)
+    retain_ready_days: Mapped[int | None] = mapped_column(Integer)
+    retain_failed_days: Mapped[int | None] = mapped_column(Integer)
+    retain_archived_days: Mapped[int | None] = mapped_column(Integer)
+
+
 class ApiKey(Base):
-    """A key that may ingest and read; the text itself is not stored."""
+    """A key that may ingest into a project and read it; the text itself is not stored."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     public: Mapped[str] = mapped_column(String(10), unique=True)
     secret_sha256: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(200))
@@ -106,14 +136,18 @@ class Episode(Base):
     __tablename__ = "episodes"
     __table_args__ = (
         # Lists go newest first by keyset; the filters people page through get the same order behind them.
-        Index(None, "created_at", "id"),
-        Index(None, "policy_version", "created_at", "id"),
-        Index(None, "seed", "created_at", "id"),
-        Index(None, "status", "created_at", "id"),
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "project_id", "policy_version", "created_at", "id"),
+        Index(None, "project_id", "seed", "created_at", "id"),
+        Index(None, "project_id", "status", "created_at", "id"),
+        # Few at a time, and looked for once a minute.
+        Index("ix_episodes_recording", "created_at", **_where("status = 'recording'")),
+        UniqueConstraint("project_id", "idempotency_key"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20))
     source: Mapped[str] = mapped_column(String(20))
     name: Mapped[str | None] = mapped_column(String(200))
@@ -192,6 +226,7 @@ class DeletedEpisode(Base):
 
     __tablename__ = "deleted_episodes"
 
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     idempotency_key: Mapped[str] = mapped_column(String(200), primary_key=True)
     episode_id: Mapped[str] = mapped_column(String(36))
     deleted_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -231,9 +266,10 @@ class EvalRun(Base):
     """A candidate policy replayed over a list of baseline episodes."""
 
     __tablename__ = "eval_runs"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     status: Mapped[str] = mapped_column(String(20))
     candidate_policy_version: Mapped[str] = mapped_column(String(200))
     baseline_policy_version: Mapped[str | None] = mapped_column(String(200))
@@ -270,8 +306,10 @@ class Scenario(Base):
     """An episode that every candidate policy is checked against."""
 
     __tablename__ = "scenarios"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     baseline_episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), unique=True)
     severity: Mapped[str] = mapped_column(String(20))
     name: Mapped[str | None] = mapped_column(String(200))
@@ -312,6 +350,8 @@ class DeviceSession(Base):
     __tablename__ = "device_sessions"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    # None until somebody has approved it: the project of theirs.
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
     device_code_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     user_code: Mapped[str] = mapped_column(String(9), unique=True)
     status: Mapped[str] = mapped_column(String(20))

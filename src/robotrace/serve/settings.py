@@ -23,7 +23,7 @@ class Settings:
         render_failed: Render the video of each failed episode that has none and can be run again.
         import_from: Folders of the operator's own environments, for those that run again.
         metrics: Who reads ``/metrics`` without a key: this machine, nobody, everybody.
-        reap_after: How long an episode may be "recording" with nothing coming; then it counts as failed. None: for ever.
+        reap_after: How long an episode may be "recording" with nothing coming until it is failed; None: for ever.
         grace_s: What requests under way get when the deployment stops, in seconds.
     """
 
