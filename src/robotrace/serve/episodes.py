@@ -10,10 +10,10 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session, defer
 
-from robotrace.serve.artifacts import signed_download
+from robotrace.serve.artifacts import absolute_url, signed_download
 from robotrace.serve.keyset import after_cursor, cursor_of
 from robotrace.serve.models import Artifact, Episode, Reproduction
 from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodePage, EpisodeSummary, ListedEpisode
@@ -108,7 +108,7 @@ def episode_filter(
         if "\0" in text:  # PostgreSQL has no such text
             raise HTTPException(400, f"{field}: no NUL")
     return EpisodeFilter(
-        **{field: text or None for field, text in texts.items()},  # type: ignore[arg-type]
+        **{field: text or None for field, text in texts.items()},
         seed=_read("seed", seed, _int64),
         has_video=_read("has_video", has_video, _truth),
         success=_read("success", success, _truth),
@@ -285,7 +285,7 @@ def read_artifact(episode_id: str, kind: str, request: Request, caller: ApiCalle
         artifact = artifact_of(session, episode_id, kind)
         if artifact is None:
             raise HTTPException(404, f"the episode has no {kind}")
-        return RedirectResponse(public_base_url(request) + signed_download(services.store, artifact), 302)
+        return RedirectResponse(absolute_url(public_base_url(request), signed_download(services.store, artifact)), 302)
 
 
 def filter_conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
@@ -309,4 +309,5 @@ def filter_conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
         if part is not None:
             yield getattr(Episode, name).icontains(part, autoescape=True)
     if filters.git_sha is not None:
-        yield Episode.git_sha.startswith(filters.git_sha, autoescape=True)
+        # Lowered on both sides: LIKE tells the cases apart in PostgreSQL and not in SQLite.
+        yield func.lower(Episode.git_sha).startswith(filters.git_sha.lower(), autoescape=True)

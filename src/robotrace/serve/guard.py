@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SECURITY_HEADERS", "Guard", "host_name"]
+__all__ = ["MAX_JSON_BYTES", "SECURITY_HEADERS", "Guard", "host_name"]
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -22,7 +22,7 @@ SECURITY_HEADERS = {
 """Sent with every answer, errors included."""
 
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
-_MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _PROBES = ("/healthz", "/readyz")
 
@@ -59,8 +59,8 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > _MAX_JSON_BYTES:
-                raise HTTPException(413, f"a request may have {_MAX_JSON_BYTES} bytes")
+            if received > MAX_JSON_BYTES:
+                raise HTTPException(413, f"a request may have {MAX_JSON_BYTES} bytes")
             return message
 
         # A probe names the address of the machine or container it looks at, and learns nothing else.

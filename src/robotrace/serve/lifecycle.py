@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
-from robotrace.serve.artifacts import UPLOAD_LIFETIME, artifact_key
+from robotrace.serve.artifacts import UPLOAD_LIFETIME, artifact_key, split_artifact_key
 from robotrace.serve.models import Artifact, DeletedEpisode, DoomedObject, Episode, Scenario
-from robotrace.serve.schemas import iso
+from robotrace.serve.schemas import KINDS, iso
 from robotrace.serve.services import Services
 
 __all__ = ["BASELINE", "archive", "delete_episodes", "reap", "restore", "sweep", "unreap"]
@@ -62,8 +62,8 @@ def delete_episodes(session: Session, episodes: Iterable[Episode], now: datetime
     """
     for episode in episodes:
         keys = {artifact.object_key for artifact in episode.artifacts}
-        # A bucket may hold what nobody has claimed yet.
-        keys.update(artifact_key(episode.id, kind) for kind in episode.requested_uploads)
+        kinds = {*KINDS, *episode.requested_uploads, *(artifact.kind for artifact in episode.artifacts)}
+        keys.update(artifact_key(episode.id, kind) for kind in kinds)
         session.add_all(DoomedObject(object_key=key, since=now) for key in sorted(keys))
         if episode.idempotency_key is not None:
             session.add(
@@ -106,6 +106,8 @@ def sweep(services: Services, now: datetime) -> int:
             for key in keys:
                 if key not in named:
                     services.store.delete(key)
+                    if split_artifact_key(key) is not None:  # with what has come for the slot and was never claimed
+                        services.store.collected(key, "")
                     done.append(key)
                     swept += 1
         finally:

@@ -12,7 +12,7 @@ from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.keys import find_key, key_prefix
 from robotrace.serve.models import DEFAULT_PROJECT_ID
 from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+from robotrace.serve.store import ObjectStore
 
 __all__ = [
     "ApiCaller",
@@ -34,7 +34,7 @@ class Services:
 
     settings: Settings
     database: Database
-    store: LocalStore
+    store: ObjectStore
     guesses: GuessLimit = field(default_factory=GuessLimit)
 
 
