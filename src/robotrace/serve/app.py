@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from robotrace._version import __version__
 from robotrace.serve import (
     cli_auth,
+    downloads,
     episode_life,
     episodes,
     evals,
@@ -23,6 +24,7 @@ from robotrace.serve import (
     portal_pages,
     portal_renders,
     portal_verify,
+    quotas,
     reproductions,
     verify,
 )
@@ -71,6 +73,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
     for routes in (
         ingest,
         episode_life,
+        downloads,  # before the route that takes any id
         episodes,
         evals,
         features,
@@ -78,6 +81,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         reproductions,
         objects,
         operations,
+        quotas,
         portal_data,
         portal_pages,
         portal_evals,

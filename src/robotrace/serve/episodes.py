@@ -23,6 +23,7 @@ __all__ = [
     "HAS_VIDEO",
     "EpisodeFilter",
     "artifact_of",
+    "episode_detail",
     "episode_filter",
     "episode_or_404",
     "episode_summary",
@@ -207,6 +208,41 @@ def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
     )
 
 
+def episode_detail(session: Session, episode: Episode) -> EpisodeDetail:
+    """All there is about an episode."""
+    checked = session.get(Reproduction, episode.id)
+    return EpisodeDetail(
+        episode_id=episode.id,
+        name=episode.name,
+        status=episode.status,
+        source=episode.source,
+        robot=episode.robot,
+        policy_version=episode.policy_version,
+        env_version=episode.env_version,
+        git_sha=episode.git_sha,
+        seed=episode.seed,
+        fps=episode.fps,
+        duration_s=episode.duration_s,
+        failure_time_s=episode.failure_time_s,
+        bytes_total=episode.bytes_total,
+        metadata=episode.meta,
+        otel=episode.otel,
+        created_at=episode.created_at,
+        updated_at=episode.updated_at,
+        artifacts=[
+            ArtifactInfo(
+                kind=artifact.kind,
+                size=artifact.size,
+                sha256=artifact.sha256,
+                content_type=artifact.content_type,
+                file_name=artifact.file_name,
+            )
+            for artifact in episode.artifacts
+        ],
+        reproduction=None if checked is None else checked.report,
+    )
+
+
 def episode_or_404(session: Session, episode_id: str, project_id: int) -> Episode:
     """The episode of a project.
 
@@ -242,38 +278,7 @@ def read_episodes(
 def read_episode(episode_id: str, request: Request, caller: ApiCaller) -> EpisodeDetail:
     """The episode, its metadata included, and what running it again came to where somebody did."""
     with get_services(request).database.read() as session:
-        episode = episode_or_404(session, episode_id, caller.project_id)
-        checked = session.get(Reproduction, episode_id)
-        return EpisodeDetail(
-            episode_id=episode.id,
-            name=episode.name,
-            status=episode.status,
-            source=episode.source,
-            robot=episode.robot,
-            policy_version=episode.policy_version,
-            env_version=episode.env_version,
-            git_sha=episode.git_sha,
-            seed=episode.seed,
-            fps=episode.fps,
-            duration_s=episode.duration_s,
-            failure_time_s=episode.failure_time_s,
-            bytes_total=episode.bytes_total,
-            metadata=episode.meta,
-            otel=episode.otel,
-            created_at=episode.created_at,
-            updated_at=episode.updated_at,
-            artifacts=[
-                ArtifactInfo(
-                    kind=artifact.kind,
-                    size=artifact.size,
-                    sha256=artifact.sha256,
-                    content_type=artifact.content_type,
-                    file_name=artifact.file_name,
-                )
-                for artifact in episode.artifacts
-            ],
-            reproduction=None if checked is None else checked.report,
-        )
+        return episode_detail(session, episode_or_404(session, episode_id, caller.project_id))
 
 
 @router.get("/{episode_id}/artifact/{kind}", status_code=302, response_class=RedirectResponse)

@@ -15,6 +15,7 @@ from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.lifecycle import unreap
 from robotrace.serve.models import DeletedEpisode, Episode, utc_now
+from robotrace.serve.quotas import over_quota
 from robotrace.serve.renders import get_renders
 from robotrace.serve.schemas import (
     KINDS,
@@ -50,6 +51,7 @@ def create_episode(
     """Open an episode; a repeat with the same ``Idempotency-Key`` answers with the same one and fresh URLs."""
     services = get_services(request)
     kinds = list(dict.fromkeys(body.request_uploads))
+    full = over_quota(services, caller.project_id)
     with services.database.write() as session:
         # The write lock is held: of two repeats at once, the second one finds the row of the first.
         episode = None
@@ -63,6 +65,8 @@ def create_episode(
                 # Not 410: uploaders take that for a wrong address, and stop for every episode.
                 raise HTTPException(422, "the episode of this Idempotency-Key was deleted here")
         if episode is None:
+            if full is not None:
+                raise full
             now = utc_now()
             episode = Episode(
                 id=str(uuid.uuid4()),
@@ -84,6 +88,7 @@ def create_episode(
             )
             _set_metadata(episode, body.metadata or {})
             session.add(episode)
+            services.usage.created(caller.project_id)
         return CreatedEpisode(
             episode_id=episode.id,
             status=episode.status,

@@ -9,7 +9,9 @@ from datetime import datetime
 
 from robotrace.serve.lifecycle import reap, sweep
 from robotrace.serve.models import utc_now
+from robotrace.serve.quotas import expire
 from robotrace.serve.services import Services
+from robotrace.serve.store import LocalStore
 
 __all__ = ["Janitor"]
 
@@ -17,6 +19,9 @@ _logger = logging.getLogger(__name__)
 
 _ROUND_S = 60.0
 """A round without work is four queries on indexes."""
+
+_DEAD_AFTER_S = 24 * 3600.0
+"""A connection that sends nothing is cut much sooner."""
 
 
 class Janitor:
@@ -62,6 +67,10 @@ class Janitor:
         reap_after = self._services.settings.reap_after
         if reap_after is not None:
             self._step("give up on episodes", lambda: reap(self._services, self._now(), reap_after))
+        self._step("delete what is too old", lambda: expire(self._services, self._now()))
+        store = self._services.store
+        if isinstance(store, LocalStore):
+            self._step("delete unfinished uploads", lambda: store.discard_incoming(_DEAD_AFTER_S))
         self._step("delete objects", lambda: sweep(self._services, self._now()))
 
     def _step(self, name: str, work: Callable[[], int]) -> None:

@@ -13,6 +13,7 @@ from robotrace.serve.keys import find_key, key_prefix
 from robotrace.serve.models import DEFAULT_PROJECT_ID
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import ObjectStore
+from robotrace.serve.usage import UsageCache
 
 __all__ = [
     "ApiCaller",
@@ -36,6 +37,7 @@ class Services:
     database: Database
     store: ObjectStore
     guesses: GuessLimit = field(default_factory=GuessLimit)
+    usage: UsageCache = field(default_factory=UsageCache)
 
 
 @dataclass(frozen=True)
