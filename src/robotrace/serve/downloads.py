@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
+from starlette.types import Receive, Scope, Send
 from zipstream import ZipStream
 
 from robotrace.serve.episodes import EpisodeFilter, episode_detail, episode_filter, list_episodes
@@ -65,7 +66,7 @@ def download_episode(episode_id: str, request: Request, caller: ApiCaller) -> St
     _require(services, caller.project_id, [episode_id])
     archive = ZipStream(sized=True)
     _add(services, archive, episode_id)
-    return _zip(iter(archive), f"robotrace-{episode_id[:8]}.zip", len(archive))
+    return _zip(_zipped(archive), f"robotrace-{episode_id[:8]}.zip", len(archive))
 
 
 def _by_id(services: Services, project_id: int, ids: list[str]) -> StreamingResponse:
@@ -95,7 +96,11 @@ def _pages(services: Services, project_id: int, filters: EpisodeFilter) -> Itera
             return
 
 
-def _zipped_many(services: Services, pages: Iterator[list[str]]) -> Iterator[bytes]:
+def _zipped(archive: ZipStream) -> Generator[bytes]:
+    yield from archive.finalize()
+
+
+def _zipped_many(services: Services, pages: Iterator[list[str]]) -> Generator[bytes]:
     archive = ZipStream()
     for page in pages:
         for episode_id in page:
@@ -125,8 +130,22 @@ def _chunks(services: Services, key: str) -> Iterator[bytes]:
     yield from services.store.chunks(key)
 
 
-def _zip(content: Iterator[bytes], name: str, size: int | None = None) -> StreamingResponse:
+def _zip(content: Generator[bytes], name: str, size: int | None = None) -> StreamingResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     if size is not None:
         headers["Content-Length"] = str(size)
-    return StreamingResponse(content, media_type="application/zip", headers=headers)
+    return _ClosingResponse(content, media_type="application/zip", headers=headers)
+
+
+class _ClosingResponse(StreamingResponse):
+    """Closes what it sends when the client has left: else the file in the middle of which it did stays open."""
+
+    def __init__(self, content: Generator[bytes], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._content.close()
