@@ -31,6 +31,7 @@ from robotrace.serve import (
 from robotrace.serve.database import UnstorableText
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
 from robotrace.serve.janitor import Janitor
+from robotrace.serve.openapi import install_openapi
 from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
 from robotrace.serve.services import Services
@@ -92,6 +93,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
     ):
         app.include_router(routes.router)
     portal_pages.mount_static(app)
+    install_openapi(app)
     return app
 
 
