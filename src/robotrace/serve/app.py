@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 
 from robotrace._version import __version__
 from robotrace.serve import (
+    api_keys,
+    audit_log,
     cli_auth,
     episodes,
     evals,
@@ -17,6 +19,7 @@ from robotrace.serve import (
     portal_data,
     portal_evals,
     portal_keys,
+    portal_login,
     portal_pages,
     portal_renders,
     portal_verify,
@@ -24,13 +27,12 @@ from robotrace.serve import (
     verify,
 )
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.hosts import is_wildcard, served_names
 from robotrace.serve.renders import RenderRefused, Renders
-from robotrace.serve.services import Services
+from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
 
 __all__ = ["create_app"]
-
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def create_app(services: Services, renders: Renders) -> FastAPI:
@@ -55,8 +57,11 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
     app.add_exception_handler(StoreError, _refused)
     app.add_exception_handler(RenderRefused, _refused)
     app.add_exception_handler(Exception, _internal_error)
-    host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
-    app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
+    settings = services.settings
+    app.add_exception_handler(SignInNeeded, portal_login.ask_to_sign_in)
+    app.add_middleware(
+        Guard, hosts=served_names(settings.host, settings.public_url), addresses=is_wildcard(settings.host)
+    )
     for routes in (
         ingest,
         episodes,
@@ -71,6 +76,9 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
         portal_renders,
         cli_auth,
         portal_keys,
+        portal_login,
+        api_keys,
+        audit_log,
     ):
         app.include_router(routes.router)
     portal_pages.mount_static(app)
