@@ -14,6 +14,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError
@@ -79,14 +81,34 @@ class Database:
         except DatabaseError as error:
             raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
 
+    def require_current(self) -> None:
+        """Let a command work on a database that has this version's schema.
+
+        Raises:
+            ConfigurationError: It has another one, or is none.
+        """
+        try:
+            with self.connect() as connection:
+                found = MigrationContext.configure(connection).get_current_revision()
+        except DatabaseError as error:
+            raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
+        if found != ScriptDirectory.from_config(_config()).get_current_head():
+            name = self._engine.url.database
+            raise ConfigurationError(f"{name} is of another version of RoboTrace; start robotrace serve of this one once")
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
 
-def _upgrade(connection: Connection) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
     config.attributes["connection"] = connection
     # A batch migration replaces a table by a copy: with foreign keys on, dropping the old one would cascade. The switch
     # does nothing inside a transaction, hence the driver's connection; the pool does not get it back.

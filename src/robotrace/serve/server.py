@@ -124,6 +124,11 @@ class Deployment:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def asks_for_sign_in(self) -> bool:
+        """Whether its pages ask for a key."""
+        return self._settings.asks_for_sign_in
+
     def create_key(self, name: str) -> str:
         """Make an API key of the project "default" and return its text, which cannot be had again.
 

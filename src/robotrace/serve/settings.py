@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from robotrace.serve.hosts import is_loopback
+from robotrace.serve.hosts import checked_public_url, is_loopback
 from robotrace.serve.rate_limits import DEFAULT_RATE
 
 __all__ = ["Settings"]
@@ -28,6 +28,9 @@ class Settings:
             this machine when there is a ``public_url``, else none.
         rate_limit: Calls a second and key; None: any number.
         audit_days: How long the audit log goes back.
+
+    Raises:
+        ConfigurationError: ``public_url`` is none.
     """
 
     data_dir: Path
@@ -39,6 +42,11 @@ class Settings:
     forwarded_allow_ips: str | None = None
     rate_limit: float | None = DEFAULT_RATE
     audit_days: int = 400
+
+    def __post_init__(self) -> None:
+        """Refuse a public URL that is none."""
+        if self.public_url is not None:
+            object.__setattr__(self, "public_url", checked_public_url(self.public_url))
 
     @property
     def asks_for_sign_in(self) -> bool:
