@@ -64,7 +64,8 @@ class Api:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    return Settings(tmp_path_factory.mktemp("deployment") / "data", port=0)
+    # Without limits: a module of tests asks more often than people do.
+    return Settings(tmp_path_factory.mktemp("deployment") / "data", port=0, rate_limit=None)
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_a_file_beyond_4_gib_has_its_true_size_and_is_never_in_memory(api, setti
     with database.write() as session:
         session.query(Artifact).filter(Artifact.episode_id == episode_id).update({"size": size})
     archive = ZipStream(sized=True)
-    _add(Services(settings, database, _Zeros(size)), archive, episode_id)
+    _add(Services(settings, database, _Zeros(size), cookies=None), archive, episode_id)
     tail, sent, longest = b"", 0, 0
     for block in archive:
         sent += len(block)

@@ -35,7 +35,7 @@ def still(deployment):
 @pytest.fixture
 def services(database, settings, store):
     """The deployment's parts, for the janitor's work with a time of one's own."""
-    return Services(settings, database, store)
+    return Services(settings, database, store, cookies=None)
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ def test_what_is_too_old_goes_but_no_baseline(tmp_path):
             http.post("/api/verify/promote", json={"baseline_episode_id": baseline})
             http.post(f"/api/episodes/{archived}/archive")
             database = Database(settings.database_url)
-            services = Services(settings, database, None)
+            services = Services(settings, database, store=None, cookies=None)
             try:
                 with database.write() as session:
                     session.get_one(Project, 1).retain_failed_days = 30

@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 
 from robotrace._version import __version__
 from robotrace.serve import (
+    api_keys,
+    audit_log,
     cli_auth,
     downloads,
     episode_life,
@@ -21,6 +23,7 @@ from robotrace.serve import (
     portal_data,
     portal_evals,
     portal_keys,
+    portal_login,
     portal_pages,
     portal_renders,
     portal_verify,
@@ -30,16 +33,15 @@ from robotrace.serve import (
 )
 from robotrace.serve.database import UnstorableText
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.hosts import is_wildcard, served_names
 from robotrace.serve.janitor import Janitor
 from robotrace.serve.openapi import install_openapi
 from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
-from robotrace.serve.services import Services
+from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
 
 __all__ = ["create_app"]
-
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAPI:
@@ -67,8 +69,11 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
     app.add_exception_handler(RenderRefused, _refused)
     app.add_exception_handler(UnstorableText, _unstorable)
     app.add_exception_handler(Exception, _internal_error)
-    host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
-    app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
+    settings = services.settings
+    app.add_exception_handler(SignInNeeded, portal_login.ask_to_sign_in)
+    app.add_middleware(
+        Guard, hosts=served_names(settings.host, settings.public_url), addresses=is_wildcard(settings.host)
+    )
     app.state.metrics = operations.make_metrics(services, renders)
     app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
@@ -90,6 +95,9 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         portal_renders,
         cli_auth,
         portal_keys,
+        portal_login,
+        api_keys,
+        audit_log,
     ):
         app.include_router(routes.router)
     portal_pages.mount_static(app)

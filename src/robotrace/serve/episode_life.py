@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
+from robotrace.serve.audit import audit
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.janitor import Janitor
 from robotrace.serve.lifecycle import archive, delete_episodes, restore
@@ -45,7 +46,8 @@ def archive_episodes(body: EpisodeIds, request: Request, caller: ApiCaller) -> A
         query = select(Episode).where(Episode.project_id == caller.project_id, Episode.id.in_(wanted))
         found = {episode.id: episode for episode in session.scalars(query)}
         for episode in found.values():
-            archive(episode, now)
+            if archive(episode, now):
+                audit(session, caller, "episode.archived", episode.id)
     return ArchivedEpisodes(
         archived=[each for each in wanted if each in found], missing=[each for each in wanted if each not in found]
     )
@@ -56,7 +58,8 @@ def archive_episode(episode_id: str, request: Request, caller: ApiCaller) -> Fin
     """Take an episode out of the lists; its files stay, and it can be restored. One that is archived stays so."""
     with get_services(request).database.write() as session:
         episode = episode_or_404(session, episode_id, caller.project_id)
-        archive(episode, utc_now())
+        if archive(episode, utc_now()):
+            audit(session, caller, "episode.archived", episode.id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 
@@ -65,7 +68,8 @@ def restore_episode(episode_id: str, request: Request, caller: ApiCaller) -> Fin
     """Give an archived episode the status back that it had; nothing changes for one that is not archived."""
     with get_services(request).database.write() as session:
         episode = episode_or_404(session, episode_id, caller.project_id)
-        restore(episode, utc_now())
+        if restore(episode, utc_now()):
+            audit(session, caller, "episode.restored", episode.id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 
@@ -83,6 +87,9 @@ def delete_episode(
             raise HTTPException(
                 409, f"the episode is the baseline of scenario {scenario.id}: ?force=true deletes the scenario with it"
             )
+        audit(session, caller, "episode.deleted", episode.id, name=episode.name)
+        if scenario is not None:
+            audit(session, caller, "scenario.deleted", scenario.id, with_episode=episode.id)
         delete_episodes(session, [episode], utc_now())
     get_renders(request).cancel(episode_id)
     janitor = request.app.state.janitor

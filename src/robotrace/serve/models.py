@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT_PROJECT_ID",
     "ApiKey",
     "Artifact",
+    "AuditEntry",
     "Base",
     "DeletedEpisode",
     "DeviceSession",
@@ -123,6 +124,8 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(200))
     internal: Mapped[bool] = mapped_column(Boolean)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # To the minute; None: never.
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -339,6 +342,21 @@ class ScenarioResult(Base):
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AuditEntry(Base):
+    """A change that somebody made; see :func:`robotrace.serve.audit.audit`."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "created_at"))
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    who: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(40))
+    target: Mapped[str] = mapped_column(String(200))
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DeviceSession(Base):

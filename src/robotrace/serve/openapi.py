@@ -19,6 +19,7 @@ _TEXTS = {
     "401": "A valid API key is needed",
     "403": "Not from a page of another site",
     "404": "There is no such thing, or it is of another project",
+    "408": "The body did not arrive in time",
     "409": "Not as things stand; the text says how",
     "410": "The login has expired or was used",
     "413": "The body is too large",
@@ -100,7 +101,7 @@ def _describe_operation(path: str, method: str, operation: dict[str, Any]) -> No
     if "{" in path:
         statuses.add("404")
     if "requestBody" in operation:
-        statuses.add("413")
+        statuses |= {"408", "413"}
     for status in sorted(statuses):
         described = responses.setdefault(status, {"description": _TEXTS[status]})
         described.setdefault("content", {"application/json": {"schema": _ERROR}})

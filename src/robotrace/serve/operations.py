@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from robotrace.serve.guard import host_name
+from robotrace.serve.hosts import host_name
 from robotrace.serve.metrics import CONTENT_TYPE_LATEST, Metrics
 from robotrace.serve.models import DoomedObject, Episode
 from robotrace.serve.renders import Renders
@@ -69,7 +69,9 @@ def readyz(request: Request) -> JSONResponse:
 def read_metrics(request: Request) -> Response:
     """The metrics in Prometheus' text format; for this machine, or with a key, unless the settings make them public."""
     settings = get_services(request).settings
-    if settings.metrics != "public" and not (settings.metrics == "local" and _is_local(request)):
+    # Where others reach the deployment, it is a proxy that asks from this machine.
+    local = settings.metrics == "local" and not settings.asks_for_sign_in and _is_local(request)
+    if settings.metrics != "public" and not local:
         require_key(request)
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel
 from sqlalchemy import func, or_, select
 
+from robotrace.serve.audit import Actor, audit
 from robotrace.serve.lifecycle import BASELINE, delete_episodes
 from robotrace.serve.models import Episode, Project
 from robotrace.serve.services import ApiCaller, Services, get_services, require_key
@@ -74,6 +75,8 @@ def expire(services: Services, now: datetime) -> int:
         while True:
             with services.database.write() as session:
                 episodes = list(session.scalars(query_old))
+                for episode in episodes:
+                    audit(session, Actor(project_id, "retention"), "episode.deleted", episode.id, after_days=days)
                 delete_episodes(session, episodes, now)
             expired += len(episodes)
             if len(episodes) < _BATCH:

@@ -26,6 +26,7 @@ __all__ = [
     "FinalizedEpisode",
     "ListedEpisode",
     "Otel",
+    "RevokedKey",
     "UploadUrl",
     "UploadUrls",
     "Utc",
@@ -250,3 +251,12 @@ class EpisodeDetail(BaseModel):
     updated_at: Utc
     artifacts: list[ArtifactInfo]
     reproduction: dict[str, Any] | None
+
+
+class RevokedKey(BaseModel):
+    """A key that is out of force."""
+
+    status: Literal["revoked"] = "revoked"
+    key_id: str
+    key_prefix: str
+    revoked_at: Utc

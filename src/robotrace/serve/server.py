@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import ipaddress
 import os
 import secrets
 import shutil
@@ -20,12 +19,17 @@ import uvicorn
 from robotrace.errors import ConfigurationError
 from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
+from robotrace.serve.audit import Actor
+from robotrace.serve.connections import MAX_HEAD_BYTES, BoundedProtocol, max_connections
 from robotrace.serve.database import Database
+from robotrace.serve.housekeeping import Housekeeping
 from robotrace.serve.janitor import Janitor
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
 from robotrace.serve.models import DEFAULT_PROJECT_ID
+from robotrace.serve.rate_limits import Limits
 from robotrace.serve.renders import Renders, Runner
 from robotrace.serve.services import Services
+from robotrace.serve.sessions import Cookies
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import LocalStore
 
@@ -38,6 +42,9 @@ _START_TIMEOUT_S = 10.0
 _CUT_OFF_S = 1.2
 _JANITOR_TIMEOUT_S = 0.3  # it is between two objects, or asleep
 _RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
+_HOUSEKEEPING_TIMEOUT_S = 0.1  # the last minute's uses of keys: nothing to wait for
+
+_OPERATOR = Actor(DEFAULT_PROJECT_ID, "command line")
 
 
 class Deployment:
@@ -54,7 +61,8 @@ class Deployment:
         run: What runs an episode again, to render it.
 
     Attributes:
-        base_url: Where it is reached, with the real port.
+        base_url: Where it is reached from this machine, with the real port.
+        public_url: Where others reach it.
         first_key: The API key made on the very first start on this folder, else None. Show it: it is not stored.
         internal_key: An API key that works while this deployment runs.
     """
@@ -70,6 +78,7 @@ class Deployment:
         self._renders: Renders | None = None
         self._janitor: Janitor | None = None
         self.base_url = ""
+        self.public_url = ""
         self.first_key: str | None = None
         self.internal_key = ""
 
@@ -86,12 +95,11 @@ class Deployment:
         """Start serving; returns when requests are answered.
 
         Raises:
-            ConfigurationError: The host is not a loopback one, the port is in use, the folder cannot be written or
+            ConfigurationError: The host is none of this machine's, the port is in use, the folder cannot be written or
                 already has a deployment, its database is of a newer version, or a folder to import from is none.
         """
         if self._thread is not None:
             raise ConfigurationError("this deployment was started before")
-        _require_loopback(self._settings.host)
         _require_own_code(self._settings)
         if not 0 <= self._settings.port <= 65535:
             raise ConfigurationError(f"{self._settings.port} is not a port")
@@ -122,6 +130,11 @@ class Deployment:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def asks_for_sign_in(self) -> bool:
+        """Whether its pages ask for a key."""
+        return self._settings.asks_for_sign_in
+
     def create_key(self, name: str) -> str:
         """Make an API key of the project "default" and return its text, which cannot be had again.
 
@@ -134,7 +147,7 @@ class Deployment:
         if self._database is None or self._thread is None or not self._thread.is_alive():
             raise ConfigurationError("the deployment does not run")
         with self._database.write() as session:
-            return create_key(session, DEFAULT_PROJECT_ID, name)
+            return create_key(session, _OPERATOR, name)
 
     def _start(self) -> None:
         settings = self._settings
@@ -149,7 +162,10 @@ class Deployment:
         self._database = Database(settings.database_url)
         self._open.callback(self._database.close)
         self._database.migrate()
-        services = Services(settings, self._database, store)
+        cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
+        services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
+        housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
+        self._open.callback(housekeeping.stop, _HOUSEKEEPING_TIMEOUT_S)
         self._renders = Renders(services, run=self._run)
         self._janitor = Janitor(services)
         config = uvicorn.Config(
@@ -160,6 +176,11 @@ class Deployment:
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=settings.grace_s,
+            http=BoundedProtocol,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            limit_concurrency=max_connections(),
+            proxy_headers=settings.trusted_proxies is not None,
+            forwarded_allow_ips=settings.trusted_proxies or "",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -170,11 +191,14 @@ class Deployment:
         with self._database.write() as session:
             self.internal_key = replace_internal_key(session)
             if not has_keys(session):
-                self.first_key = create_key(session, DEFAULT_PROJECT_ID, "first")
+                self.first_key = create_key(session, _OPERATOR, "first")
+        housekeeping.start()
         self._renders.start()
         self._janitor.start()
-        name = f"[{settings.host}]" if ":" in settings.host else settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+        name = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"
+        self.public_url = settings.public_url or self.base_url
 
     def _open_data_dir(self) -> bytes:
         """Make the folder ours; returns the secret that signs URLs."""
@@ -198,17 +222,6 @@ class Deployment:
             time.sleep(0.002)
 
 
-def _require_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigurationError(
-            f"{host} is not a loopback address: the pages ask for no login yet, so they are served on this machine only"
-        )
-
-
 def _require_own_code(settings: Settings) -> None:
     data = settings.data_dir.resolve()
     for folder in (folder.resolve() for folder in settings.import_from):
@@ -221,7 +234,10 @@ def _require_own_code(settings: Settings) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError(f"{host} is no address of this machine: {error.strerror}") from error
     # With the protocol named: asyncio turns Nagle's algorithm off for such sockets only, and it costs 40 ms an answer.
     listener = socket.socket(family, kind, protocol)
     try:
