@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robotrace.cli.embedded import DEFAULT_PORT, EmbeddedDeployment, default_data_dir
+from robotrace.cli.serve_logs import log_requests
 from robotrace.config import ENV_API_KEY, ENV_BASE_URL
 
 __all__ = ["serve"]
@@ -96,6 +98,38 @@ _RATE = _Rate()
     show_default=True,
     help="How long the audit log goes back.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar=f"{_ENV}LOG_FORMAT",
+    help="Write a line for each request to stderr.",
+)
+@click.option(
+    "--metrics",
+    type=click.Choice(["local", "key", "public"]),
+    envvar=f"{_ENV}METRICS",
+    default="local",
+    show_default=True,
+    help="Who reads /metrics: this machine (not with --public-url), whoever has a key, everybody.",
+)
+@click.option(
+    "--reap-after",
+    type=click.FloatRange(0.0, 36_500.0),
+    metavar="DAYS",
+    envvar=f"{_ENV}REAP_AFTER",
+    default=7.0,
+    show_default=True,
+    help="Count an episode as failed that nothing came for in so long; 0: never.",
+)
+@click.option(
+    "--grace",
+    type=click.IntRange(0, 86_400),
+    metavar="SECONDS",
+    envvar=f"{_ENV}GRACE",
+    default=20,
+    show_default=True,
+    help="What requests under way get when it stops.",
+)
 @click.option("--new-key", is_flag=True, help="Make one more API key and print it.")
 def serve(
     host: str,
@@ -108,6 +142,10 @@ def serve(
     forwarded_allow_ips: str | None,
     rate_limit: float | None,
     audit_days: int,
+    log_format: str | None,
+    metrics: str,
+    reap_after: float,
+    grace: int,
     new_key: bool,
 ) -> None:
     """Start the embedded deployment: the API, the store and the portal.
@@ -123,6 +161,8 @@ def serve(
     """
     data_dir = data_dir or default_data_dir()
     signal.signal(signal.SIGTERM, _stop)
+    if log_format is not None:
+        log_requests(log_format)
     with EmbeddedDeployment(
         data_dir,
         host,
@@ -134,6 +174,9 @@ def serve(
         forwarded_allow_ips=forwarded_allow_ips,
         rate_limit=rate_limit,
         audit_days=audit_days,
+        metrics=metrics,
+        reap_after=timedelta(days=reap_after) if reap_after else None,
+        grace_s=grace,
     ) as embedded:
         deployment = embedded.deployment
         key = deployment.first_key or (deployment.create_key("made by serve --new-key") if new_key else None)

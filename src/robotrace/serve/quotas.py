@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
 
+from robotrace.errors import ConfigurationError
 from robotrace.serve.audit import Actor, audit
 from robotrace.serve.lifecycle import BASELINE, delete_episodes
 from robotrace.serve.models import Episode, Project
 from robotrace.serve.services import ApiCaller, Services, get_services, require_key
 from robotrace.serve.usage import read_usage
 
-__all__ = ["expire", "over_quota", "router"]
+__all__ = ["expire", "over_quota", "read_limits", "router", "set_limits"]
 
 router = APIRouter(prefix="/api", dependencies=[Depends(require_key)])
 
@@ -82,6 +84,36 @@ def expire(services: Services, now: datetime) -> int:
             if len(episodes) < _BATCH:
                 break
     return expired
+
+
+_LIMITS = ("quota_bytes", "quota_episodes", "retain_ready_days", "retain_failed_days", "retain_archived_days")
+
+
+def read_limits(session: Session, slug: str) -> dict[str, int | None]:
+    """The limits of a project, by the names of their columns.
+
+    Raises:
+        ConfigurationError: There is no such project.
+    """
+    project = session.scalar(select(Project).where(Project.slug == slug))
+    if project is None:
+        raise ConfigurationError(f"there is no project {slug}")
+    return {name: getattr(project, name) for name in _LIMITS}
+
+
+def set_limits(session: Session, slug: str, limits: dict[str, int | None]) -> dict[str, int | None]:
+    """Change some limits of a project; returns all of them.
+
+    Raises:
+        ConfigurationError: There is no such project.
+    """
+    read_limits(session, slug)
+    project = session.scalars(select(Project).where(Project.slug == slug)).one()
+    for name, value in limits.items():
+        setattr(project, name, value)
+    # None is a change, too, which the log would leave out.
+    audit(session, Actor(project.id, "command line"), "project.limited", slug, limits=limits)
+    return read_limits(session, slug)
 
 
 class Retention(BaseModel):

@@ -74,6 +74,7 @@ class Deployment:
         self._lock = threading.Lock()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._database: Database | None = None
         self._renders: Renders | None = None
         self._janitor: Janitor | None = None
@@ -128,7 +129,9 @@ class Deployment:
     def wait(self) -> None:
         """Block until the deployment is stopped; Ctrl-C raises KeyboardInterrupt here."""
         if self._thread is not None:
-            self._thread.join()
+            # Not join(): when a signal's exception ends that, Python takes the thread for an ended one, and stop()
+            # would not wait for the requests under way; so do all before 3.13.
+            self._ended.wait()
 
     @property
     def asks_for_sign_in(self) -> bool:
@@ -184,7 +187,7 @@ class Deployment:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="robotrace-serve", daemon=True
+            target=self._serve, args=(self._server, listener), name="robotrace-serve", daemon=True
         )
         self._thread.start()
         self._wait_until_started(self._server, self._thread)
@@ -212,6 +215,12 @@ class Deployment:
         # SQLite gives its journal the mode of the database.
         os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
         return _secret(settings.secret_path)
+
+    def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        try:
+            server.run([listener])
+        finally:
+            self._ended.set()
 
     @staticmethod
     def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
