@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robotrace.serve.episodes import artifact_of
 from robotrace.serve.models import VideoIndex
 from robotrace.serve.services import Services
+from robotrace.serve.video_container import demuxer_of
 from robotrace.serve.store import StoreError
 
 __all__ = ["FrameTimes", "VideoError", "ensure_video_index", "read_frame_times"]
@@ -53,7 +54,7 @@ def read_frame_times(path: Path) -> FrameTimes:
         VideoError: It cannot be read, has no frames, or more than we take.
     """
     try:
-        with av.open(str(path), mode="r") as container:
+        with av.open(str(path), mode="r", format=demuxer_of(path, _MAX_FRAMES)) as container:
             if not container.streams.video:
                 raise VideoError("no video stream")
             stream = container.streams.video[0]
@@ -69,7 +70,9 @@ def read_frame_times(path: Path) -> FrameTimes:
                 if len(shown) > _MAX_FRAMES:
                     raise VideoError(f"more than {_MAX_FRAMES} frames")
             width, height = stream.codec_context.width, stream.codec_context.height
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except VideoError:
+        raise
+    except Exception as error:  # damaged bytes come out of a demuxer as nearly anything
         raise VideoError(str(error)) from error
     if not shown:
         raise VideoError("no frames")
