@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from robotrace.serve.episodes import artifact_of
 from robotrace.serve.models import VideoIndex
 from robotrace.serve.services import Services
-from robotrace.serve.video_container import demuxer_of
 from robotrace.serve.store import StoreError
+from robotrace.serve.video_container import demuxer_of
 
 __all__ = ["FrameTimes", "VideoError", "ensure_video_index", "read_frame_times"]
 
