@@ -212,7 +212,7 @@ def _download(
     there = [str(target) for target in targets if target.exists()]
     if there and not (force or resume):
         raise ConfigurationError(
-            f"{', '.join(there)} exists already; --force replaces it, --resume keeps what is whole"
+            f"{', '.join(there)} exists already; --force replaces it, --resume keeps what is there"
         )
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
