@@ -94,7 +94,9 @@ class Database:
             raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
         if found != ScriptDirectory.from_config(_config()).get_current_head():
             name = self._engine.url.database
-            raise ConfigurationError(f"{name} is of another version of RoboTrace; start robotrace serve of this one once")
+            raise ConfigurationError(
+                f"{name} is of another version of RoboTrace; start robotrace serve of this one once"
+            )
 
     def close(self) -> None:
         """Close every connection."""
