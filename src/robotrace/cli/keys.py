@@ -65,7 +65,13 @@ def create(name: str, project: str, data_dir: Path | None, database: str | None,
 @database_options
 @json_option
 def list_(project: str, data_dir: Path | None, database: str | None, as_json: bool) -> None:
-    """List the API keys of a project, newest first, revoked ones too."""
+    """List the API keys of a project, newest first, revoked ones too.
+
+    \b
+    Example:
+      robotrace keys list
+      robotrace keys list --project nightly
+    """
     with open_database(data_dir, database) as opened:
         from robotrace.serve.keys import list_keys
         from robotrace.serve.projects import project_by_slug
@@ -97,7 +103,12 @@ def list_(project: str, data_dir: Path | None, database: str | None, as_json: bo
 @database_options
 @json_option
 def revoke(key: str, project: str, data_dir: Path | None, database: str | None, as_json: bool) -> None:
-    """Take an API key out of force, at once and for good. KEY is its beginning, as list shows it: rt_0a1b2c3d4e."""
+    """Take an API key out of force, at once and for good. KEY is its beginning, as list shows it.
+
+    \b
+    Example:
+      robotrace keys revoke rt_0a1b2c3d4e
+    """
     with open_database(data_dir, database) as opened:
         from robotrace.serve.audit import Actor
         from robotrace.serve.keys import key_prefix, list_keys, revoke_key

@@ -37,7 +37,6 @@ def create(slug: str, name: str | None, data_dir: Path | None, database: str | N
     \b
     Example:
       robotrace projects create nightly --name "Nightly evaluation"
-      robotrace keys create ci --project nightly
     """
     with open_database(data_dir, database) as opened:
         from robotrace.serve.projects import create_project
@@ -54,7 +53,12 @@ def create(slug: str, name: str | None, data_dir: Path | None, database: str | N
 @database_options
 @json_option
 def list_(data_dir: Path | None, database: str | None, as_json: bool) -> None:
-    """List the projects, the oldest first."""
+    """List the projects, the oldest first.
+
+    \b
+    Example:
+      robotrace projects list
+    """
     with open_database(data_dir, database) as opened:
         from robotrace.serve.projects import list_projects
 

@@ -24,8 +24,6 @@ SECURITY_HEADERS = {
 }
 """Sent with every answer, errors included."""
 
-# For a body that is no file; of those the connection watches over each piece.
-_PATIENCE_S = 60.0
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
@@ -40,16 +38,17 @@ class Guard:
         hosts: The names in a Host header that are answered. A page elsewhere can let its own name resolve to loopback
             and would then be of our origin (DNS rebinding); its name is what gives it away.
         addresses: Whether IP addresses are answered, too, whichever they are; no page can be of one by DNS.
-        patience_s: How long a body that is no file may take to arrive.
+
+    Attributes:
+        patience_s: How long a body may take to arrive; of files the connection watches over each piece instead.
     """
 
-    def __init__(
-        self, app: ASGIApp, hosts: Collection[str], *, addresses: bool = False, patience_s: float = _PATIENCE_S
-    ) -> None:
+    patience_s = 60.0
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], *, addresses: bool = False) -> None:
         self._app = app
         self._hosts = frozenset(hosts)
         self._addresses = addresses
-        self._patience_s = patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,7 +63,7 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        deadline = asyncio.get_running_loop().time() + self._patience_s
+        deadline = asyncio.get_running_loop().time() + self.patience_s
         received, complete = 0, False
 
         async def receive_bounded() -> Message:

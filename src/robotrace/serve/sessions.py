@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import Response
 from sqlalchemy.orm import Session
@@ -30,12 +30,14 @@ class Cookies:
     Args:
         secret: The deployment's.
         secure: Whether browsers may send them over TLS only.
+        clock: Seconds since the epoch.
     """
 
-    def __init__(self, secret: bytes, *, secure: bool) -> None:
+    def __init__(self, secret: bytes, *, secure: bool, clock: Callable[[], float] = time.time) -> None:
         # Of its own: what signs URLs must not sign sessions.
         self._secret = hmac.new(secret, b"robotrace portal sessions", hashlib.sha256).digest()
         self._secure = secure
+        self._clock = clock
         # A browser sends a cookie to every port of a host: two deployments on one machine must not share theirs.
         mark = hashlib.sha256(self._secret).hexdigest()[:8]
         self.session_name = f"robotrace_session_{mark}"
@@ -43,7 +45,7 @@ class Cookies:
 
     def sign_in(self, response: Response, key: ApiKey) -> None:
         """Let the browser be whoever holds this key."""
-        expires = int(time.time()) + SESSION_S
+        expires = int(self._clock()) + SESSION_S
         text = f"{key.public}.{expires}"
         self._set(response, self.session_name, f"{text}.{self._signature(text)}", SESSION_S)
 
@@ -57,7 +59,7 @@ class Cookies:
         if not hmac.compare_digest(self._signature(text).encode(), signature.encode()):
             return None
         public, _, expires = text.partition(".")
-        return key_in_force(session, public) if int(expires) > time.time() else None
+        return key_in_force(session, public) if int(expires) > self._clock() else None
 
     def choose_project(self, response: Response, slug: str) -> None:
         """Show this project from now on, where nobody has to sign in."""
