@@ -175,8 +175,7 @@ def download(
     Example:
       robotrace episodes download 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11
       robotrace episodes download 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11 --kind sensors --output data --force
-      robotrace episodes list --status failed --all --json | jq -r '.episodes[].episode_id' \\
-          | xargs robotrace episodes download --output failures --resume
+      robotrace episodes download $(robotrace episodes list --json | jq -r '.episodes[].episode_id') --resume
     """
     if force and resume:
         raise click.UsageError("--force and --resume exclude each other")
