@@ -146,13 +146,15 @@ def reap(services: Services, now: datetime, after: timedelta) -> int:
         .limit(_BATCH)
     )
     while True:
+        # Nearly always there is none, and nobody has to wait for a write lock to learn that.
+        with services.database.read() as session:
+            if session.scalars(query.limit(1)).first() is None:
+                return reaped
         with services.database.write() as session:
             episodes = list(session.scalars(query))
             for episode in episodes:
                 _give_up(episode, now, after)
         reaped += len(episodes)
-        if len(episodes) < _BATCH:
-            return reaped
 
 
 def _give_up(episode: Episode, now: datetime, after: timedelta) -> None:

@@ -75,14 +75,15 @@ def expire(services: Services, now: datetime) -> int:
             .limit(_BATCH)
         )
         while True:
+            with services.database.read() as session:
+                if session.scalars(query_old.limit(1)).first() is None:
+                    break
             with services.database.write() as session:
                 episodes = list(session.scalars(query_old))
                 for episode in episodes:
                     audit(session, Actor(project_id, "retention"), "episode.deleted", episode.id, after_days=days)
                 delete_episodes(session, episodes, now)
             expired += len(episodes)
-            if len(episodes) < _BATCH:
-                break
     return expired
 
 
