@@ -37,11 +37,11 @@ __all__ = ["Deployment"]
 _SECRET_BYTES = 32
 _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
-# Together below the 5 s that stop() may take: requests may end by themselves, then they are cut off.
+# What stop() may take; requests may end by themselves, then they are cut off.
+_STOP_S = 5.0
 _GRACE_S = 3
 _STOP_TIMEOUT_S = 4.4
 _RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
-_HOUSEKEEPING_TIMEOUT_S = 0.1  # the last minute's uses of keys: nothing to wait for
 
 _OPERATOR = Actor(DEFAULT_PROJECT_ID, "command line")
 
@@ -75,6 +75,7 @@ class Deployment:
         self._thread: threading.Thread | None = None
         self._database: Database | None = None
         self._renders: Renders | None = None
+        self._housekeeping: Housekeeping | None = None
         self.base_url = ""
         self.public_url = ""
         self.first_key: str | None = None
@@ -110,13 +111,18 @@ class Deployment:
     def stop(self) -> None:
         """Stop serving, within 5 s; requests under way get 3 of them. Harmless when stopped already."""
         with self._lock:
+            deadline = time.monotonic() + _STOP_S
             if self._renders is not None:
                 self._renders.cancel_all()
+            if self._housekeeping is not None:
+                self._housekeeping.stop()
             if self._server is not None and self._thread is not None:
                 self._server.should_exit = True
                 self._thread.join(_STOP_TIMEOUT_S)
             if self._renders is not None:
                 self._renders.join(_RENDERS_TIMEOUT_S)
+            if self._housekeeping is not None:
+                self._housekeeping.join(max(0.0, deadline - time.monotonic()))
             self._open.close()
 
     def wait(self) -> None:
@@ -158,8 +164,7 @@ class Deployment:
         self._database.migrate()
         cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
         services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
-        housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
-        self._open.callback(housekeeping.stop, _HOUSEKEEPING_TIMEOUT_S)
+        self._housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
         self._renders = Renders(services, run=self._run)
         config = uvicorn.Config(
             create_app(services, self._renders),
@@ -185,7 +190,7 @@ class Deployment:
             self.internal_key = replace_internal_key(session)
             if not has_keys(session):
                 self.first_key = create_key(session, _OPERATOR, "first")
-        housekeeping.start()
+        self._housekeeping.start()
         self._renders.start()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         name = f"[{host}]" if ":" in host else host
