@@ -24,6 +24,7 @@ SECURITY_HEADERS = {
 }
 """Sent with every answer, errors included."""
 
+_TAKING_S = 0.05
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
@@ -70,7 +71,8 @@ class Guard:
             nonlocal received, complete
             if complete:  # what comes now is the end of the connection, however late
                 return await receive()
-            left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+            # What is there already is taken however late we come to it.
+            left_s = max(_TAKING_S, deadline - asyncio.get_running_loop().time())
             try:
                 message = await asyncio.wait_for(receive(), left_s)
             except asyncio.TimeoutError:

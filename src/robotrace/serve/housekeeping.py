@@ -59,9 +59,12 @@ class Housekeeping:
         """Begin."""
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """Write what there is, and end; harmless before the start."""
+    def stop(self) -> None:
+        """Write what there is, and end: soon, see :meth:`join`."""
         self._stopping.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread after :meth:`stop`; harmless before the start."""
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -83,7 +86,7 @@ class Housekeeping:
             try:
                 self.round(trim=number % _TRIM_EVERY == 0)
             except Exception:
-                _logger.exception("the last uses of keys could not be written")
+                _logger.exception("the last uses of keys are not written, or the audit log is not trimmed")
             if stopping:
                 return
             number += 1

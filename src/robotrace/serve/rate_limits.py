@@ -20,7 +20,7 @@ DEFAULT_RATE = 200.0
 BURST_S = 4
 """How many seconds' worth may come at once."""
 _TRIES_A_MINUTE = 10
-# 10,000 buckets are 2 MB. The one asked for longest ago is dropped, and it is full again by then.
+# 10,000 buckets are 2 MB. The one asked for longest ago is dropped, as if it were full by then.
 _MAX_BUCKETS = 10_000
 
 

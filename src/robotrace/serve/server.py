@@ -38,11 +38,11 @@ __all__ = ["Deployment"]
 _SECRET_BYTES = 32
 _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
-# After the grace, requests are cut off.
+# After the grace, requests are cut off; what else may take its time does so meanwhile.
 _CUT_OFF_S = 1.2
+_STOP_S = 2.0
 _JANITOR_TIMEOUT_S = 0.3  # it is between two objects, or asleep
 _RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
-_HOUSEKEEPING_TIMEOUT_S = 0.1  # the last minute's uses of keys: nothing to wait for
 
 _OPERATOR = Actor(DEFAULT_PROJECT_ID, "command line")
 
@@ -78,6 +78,7 @@ class Deployment:
         self._database: Database | None = None
         self._renders: Renders | None = None
         self._janitor: Janitor | None = None
+        self._housekeeping: Housekeeping | None = None
         self.base_url = ""
         self.public_url = ""
         self.first_key: str | None = None
@@ -113,10 +114,13 @@ class Deployment:
     def stop(self) -> None:
         """Stop serving, within ``settings.grace_s`` (which requests under way get) and 2 s. Harmless when stopped."""
         with self._lock:
+            deadline = time.monotonic() + self._settings.grace_s + _STOP_S
             if self._renders is not None:
                 self._renders.cancel_all()
             if self._janitor is not None:
                 self._janitor.stop()
+            if self._housekeeping is not None:
+                self._housekeeping.stop()
             if self._server is not None and self._thread is not None:
                 self._server.should_exit = True
                 self._thread.join(self._settings.grace_s + _CUT_OFF_S)
@@ -124,6 +128,8 @@ class Deployment:
                 self._janitor.join(_JANITOR_TIMEOUT_S)
             if self._renders is not None:
                 self._renders.join(_RENDERS_TIMEOUT_S)
+            if self._housekeeping is not None:
+                self._housekeeping.join(max(0.0, deadline - time.monotonic()))
             self._open.close()
 
     def wait(self) -> None:
@@ -167,8 +173,7 @@ class Deployment:
         self._database.migrate()
         cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
         services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
-        housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
-        self._open.callback(housekeeping.stop, _HOUSEKEEPING_TIMEOUT_S)
+        self._housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
         self._renders = Renders(services, run=self._run)
         self._janitor = Janitor(services)
         config = uvicorn.Config(
@@ -195,7 +200,7 @@ class Deployment:
             self.internal_key = replace_internal_key(session)
             if not has_keys(session):
                 self.first_key = create_key(session, _OPERATOR, "first")
-        housekeeping.start()
+        self._housekeeping.start()
         self._renders.start()
         self._janitor.start()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)

@@ -32,11 +32,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name="uq_projects_slug"),
     )
     now = datetime.now(timezone.utc)
-    if op.get_bind().dialect.name == "sqlite":  # which keeps no zone
+    if op.get_context().dialect.name == "sqlite":  # which keeps no zone
         now = now.replace(tzinfo=None)
     row = {"id": _DEFAULT, "slug": "default", "name": "Default", "created_at": now}
     op.bulk_insert(projects, [row])
-    if op.get_bind().dialect.name == "postgresql":  # whose sequence knows nothing of the row
+    if op.get_context().dialect.name == "postgresql":  # whose sequence knows nothing of the row
         op.execute("SELECT setval(pg_get_serial_sequence('projects', 'id'), 1)")
     for table in _OF_A_PROJECT:
         op.add_column(table, sa.Column("project_id", sa.Integer(), nullable=True))
