@@ -5,21 +5,25 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from robotrace.serve.models import Artifact
-from robotrace.serve.schemas import ArtifactKind, UploadUrl
-from robotrace.serve.store import LocalStore
+from robotrace.serve.schemas import ArtifactKind, UploadUrl, is_kind
+from robotrace.serve.store import ObjectStore
 
 __all__ = [
     "MAX_SIZE",
+    "UPLOAD_LIFETIME",
+    "absolute_url",
     "artifact_key",
     "content_type",
+    "episode_folder",
     "file_name",
+    "is_video",
     "signed_download",
     "signed_upload",
     "split_artifact_key",
 ]
 
-_KINDS: tuple[ArtifactKind, ...] = ("video", "sensors", "actions")
-_UPLOAD_LIFETIME = timedelta(hours=1)
+UPLOAD_LIFETIME = timedelta(hours=1)
+"""Of a signed URL that takes a file."""
 _DOWNLOAD_LIFETIME = timedelta(hours=6)  # a page stays open while someone works with it
 MAX_SIZE = 50 * 1024**3
 """Of a file, in bytes."""
@@ -37,16 +41,21 @@ _SUFFIXES: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
+def episode_folder(episode_id: str) -> str:
+    """Where the keys of an episode's slots are."""
+    return f"episodes/{episode_id}"
+
+
 def artifact_key(episode_id: str, kind: ArtifactKind) -> str:
-    """The key of the object in a slot."""
-    return f"episodes/{episode_id}/{kind}"
+    """The key of a slot; in a bucket each file of it gets one of its own below that."""
+    return f"{episode_folder(episode_id)}/{kind}"
 
 
 def split_artifact_key(key: str) -> tuple[str, ArtifactKind] | None:
     """The episode id and slot of a key, None when it is of something else."""
     match key.split("/"):
         case ["episodes", episode_id, name]:
-            return next(((episode_id, kind) for kind in _KINDS if kind == name), None)
+            return (episode_id, name) if is_kind(name) else None
         case _:
             return None
 
@@ -64,12 +73,17 @@ def file_name(kind: str, head: bytes) -> str:
     return f"{kind}.bin"
 
 
+def is_video(kind: ArtifactKind) -> bool:
+    """Whether a slot is a camera's."""
+    return kind.partition(".")[0] == "video"
+
+
 def content_type(kind: ArtifactKind) -> str:
     """What a file in a slot is sent and read as."""
-    return "video/mp4" if kind == "video" else "application/octet-stream"
+    return "video/mp4" if is_video(kind) else "application/octet-stream"
 
 
-def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
+def signed_upload(store: ObjectStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
     """Where to PUT the file of a slot.
 
     Args:
@@ -78,22 +92,27 @@ def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: Artif
         episode_id: The episode.
         kind: The slot.
     """
-    expires = datetime.now(timezone.utc).replace(microsecond=0) + _UPLOAD_LIFETIME
+    expires = datetime.now(timezone.utc).replace(microsecond=0) + UPLOAD_LIFETIME
     url = store.signed_put(
         artifact_key(episode_id, kind),
         expires=int(expires.timestamp()),
         max_size=MAX_SIZE,
         content_type=content_type(kind),
     )
-    return UploadUrl(kind=kind, url=base_url + url, expires_at=expires, public_url=None)
+    return UploadUrl(kind=kind, url=absolute_url(base_url, url), expires_at=expires, public_url=None)
 
 
-def signed_download(store: LocalStore, artifact: Artifact) -> str:
-    """The path and query of a URL that reads an artifact; what is not video comes as an attachment."""
+def absolute_url(base_url: str, url: str) -> str:
+    """What a store signed, as a client can use it."""
+    return base_url + url if url.startswith("/") else url
+
+
+def signed_download(store: ObjectStore, artifact: Artifact) -> str:
+    """A URL that reads an artifact, relative to the deployment or absolute; what is not video comes as an attachment."""
     expires = datetime.now(timezone.utc) + _DOWNLOAD_LIFETIME
     return store.signed_get(
         artifact.object_key,
         expires=int(expires.timestamp()),
         content_type=artifact.content_type,
-        file_name="" if artifact.kind == "video" else artifact.file_name,
+        file_name="" if is_video(artifact.kind) else artifact.file_name,
     )

@@ -21,6 +21,7 @@ from typing import Literal
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from robotrace.serve.audit import Actor
 from robotrace.serve.keys import create_key
 from robotrace.serve.models import DeviceSession
 
@@ -178,7 +179,9 @@ def redeem(session: Session, device_code: str, now: datetime) -> str | None:
     if found is None or found.status != "approved":
         return None
     found.status = "consumed"
-    return create_key(session, f"login from {found.hostname}" if found.hostname else "login")
+    assert found.project_id is not None  # set with the approval
+    actor = Actor(found.project_id, "device login")
+    return create_key(session, actor, f"login from {found.hostname}" if found.hostname else "login")
 
 
 def _by_device_code(session: Session, device_code: str, now: datetime) -> DeviceSession | None:

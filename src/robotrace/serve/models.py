@@ -18,19 +18,26 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 __all__ = [
+    "DEFAULT_PROJECT_ID",
     "ApiKey",
     "Artifact",
+    "AuditEntry",
     "Base",
+    "DeletedEpisode",
     "DeviceSession",
+    "DoomedObject",
     "Episode",
     "EvalResult",
     "EvalRun",
+    "Project",
     "Reproduction",
     "Scenario",
     "ScenarioResult",
@@ -38,6 +45,9 @@ __all__ = [
     "VideoIndex",
     "utc_now",
 ]
+
+DEFAULT_PROJECT_ID = 1
+"""Of the project "default": the one of what was there before there were projects, and the only one of most."""
 
 
 def utc_now() -> datetime:
@@ -67,6 +77,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """What makes an index a partial one."""
+    return {f"{dialect}_where": text(condition) for dialect in ("postgresql", "sqlite")}
+
+
 class Base(DeclarativeBase):
     """The base of all tables; constraints have names, since a later migration must be able to drop them."""
 
@@ -80,17 +95,37 @@ class Base(DeclarativeBase):
     )
 
 
+class Project(Base):
+    """A tenant: keys, episodes, eval runs and scenarios are of one, and nothing of it can be seen from another."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # None: as much, as many, as long as there is room.
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_episodes: Mapped[int | None] = mapped_column(BigInteger)
+    retain_ready_days: Mapped[int | None] = mapped_column(Integer)
+    retain_failed_days: Mapped[int | None] = mapped_column(Integer)
+    retain_archived_days: Mapped[int | None] = mapped_column(Integer)
+
+
 class ApiKey(Base):
-    """A key that may ingest and read; the text itself is not stored."""
+    """A key that may ingest into a project and read it; the text itself is not stored."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     public: Mapped[str] = mapped_column(String(10), unique=True)
     secret_sha256: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(200))
     internal: Mapped[bool] = mapped_column(Boolean)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # To the minute; None: never.
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -104,13 +139,18 @@ class Episode(Base):
     __tablename__ = "episodes"
     __table_args__ = (
         # Lists go newest first by keyset; the filters people page through get the same order behind them.
-        Index(None, "created_at", "id"),
-        Index(None, "policy_version", "created_at", "id"),
-        Index(None, "seed", "created_at", "id"),
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "project_id", "policy_version", "created_at", "id"),
+        Index(None, "project_id", "seed", "created_at", "id"),
+        Index(None, "project_id", "status", "created_at", "id"),
+        # Few at a time, and looked for once a minute.
+        Index("ix_episodes_recording", "created_at", **_where("status = 'recording'")),
+        UniqueConstraint("project_id", "idempotency_key"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20))
     source: Mapped[str] = mapped_column(String(20))
     name: Mapped[str | None] = mapped_column(String(200))
@@ -133,21 +173,34 @@ class Episode(Base):
     requested_uploads: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    archived_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The status that restoring it gives back.
+    archived_from: Mapped[str | None] = mapped_column(String(20))
+    # Failed because nothing came for a long time; a finalize that comes after all still counts.
+    reaped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     artifacts: Mapped[list[Artifact]] = relationship(
         back_populates="episode", cascade="all, delete-orphan", order_by="Artifact.id"
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its files and its end may still come."""
+        return self.status == "recording" or (self.status == "failed" and self.reaped_at is not None)
 
 
 class Artifact(Base):
     """A file that has arrived in a slot of an episode."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),)
+    __table_args__ = (
+        Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),
+        Index(None, "object_key"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(64))
     object_key: Mapped[str] = mapped_column(String(200))
     file_name: Mapped[str] = mapped_column(String(100))
     content_type: Mapped[str] = mapped_column(String(100))
@@ -156,6 +209,30 @@ class Artifact(Base):
     stored_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     episode: Mapped[Episode] = relationship(back_populates="artifacts")
+
+
+class DoomedObject(Base):
+    """An object whose episode was deleted; the row is written with the deletion, the object goes soon after.
+
+    A signed URL may still bring it back, so it is deleted once more when no such URL is left; then the row goes.
+    """
+
+    __tablename__ = "doomed_objects"
+
+    object_key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+    swept_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DeletedEpisode(Base):
+    """What remains of a deleted episode: the key of its create; a client's late repeat does not bring it back."""
+
+    __tablename__ = "deleted_episodes"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    idempotency_key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    episode_id: Mapped[str] = mapped_column(String(36))
+    deleted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class VideoIndex(Base):
@@ -192,9 +269,10 @@ class EvalRun(Base):
     """A candidate policy replayed over a list of baseline episodes."""
 
     __tablename__ = "eval_runs"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     status: Mapped[str] = mapped_column(String(20))
     candidate_policy_version: Mapped[str] = mapped_column(String(200))
     baseline_policy_version: Mapped[str | None] = mapped_column(String(200))
@@ -231,8 +309,10 @@ class Scenario(Base):
     """An episode that every candidate policy is checked against."""
 
     __tablename__ = "scenarios"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     baseline_episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), unique=True)
     severity: Mapped[str] = mapped_column(String(20))
     name: Mapped[str | None] = mapped_column(String(200))
@@ -264,6 +344,21 @@ class ScenarioResult(Base):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class AuditEntry(Base):
+    """A change that somebody made; see :func:`robotrace.serve.audit.audit`."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "created_at"))
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    who: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(40))
+    target: Mapped[str] = mapped_column(String(200))
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class DeviceSession(Base):
     """A ``robotrace login`` that waits for somebody to approve it in a browser; deleted once it has expired.
 
@@ -273,6 +368,8 @@ class DeviceSession(Base):
     __tablename__ = "device_sessions"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    # None until somebody has approved it: the project of theirs.
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
     device_code_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     user_code: Mapped[str] = mapped_column(String(9), unique=True)
     status: Mapped[str] = mapped_column(String(20))

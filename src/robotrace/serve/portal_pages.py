@@ -20,7 +20,7 @@ from robotrace.serve.pages import REVALIDATE, page
 from robotrace.serve.portal_data import EpisodeView, episode_list, episode_view
 from robotrace.serve.portal_format import length_s
 from robotrace.serve.renders import get_renders
-from robotrace.serve.services import get_services
+from robotrace.serve.services import PageViewer, get_services
 from robotrace.serve.vendor import VENDOR_FILES, vendor_file
 
 __all__ = ["mount_static", "router"]
@@ -35,11 +35,14 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 def _read_filters(typed: dict[str, str]) -> tuple[EpisodeFilter, str | None]:
-    """The filters, and what is wrong with a seed that is none; it filters nothing then."""
-    try:
-        return episode_filter(**typed), None
-    except HTTPException as error:
-        return episode_filter(**{**typed, "seed": ""}), f"{error.detail}. It was left out."
+    """The filters, and what is wrong with those that are none; they filter nothing then."""
+    wrong: list[str] = []
+    while True:
+        try:
+            return episode_filter(**typed), f"{'; '.join(wrong)}. It was left out." if wrong else None
+        except HTTPException as error:
+            wrong.append(str(error.detail))
+            typed = {**typed, str(error.detail).partition(":")[0]: ""}
 
 
 @router.get("/")
@@ -49,7 +52,7 @@ def home() -> RedirectResponse:
 
 
 @router.get(_EPISODES)
-def episodes_page(request: Request) -> Response:
+def episodes_page(request: Request, viewer: PageViewer) -> Response:
     """The episodes, newest first, filtered by what the address says."""
     # A form sends its empty fields, too.
     names = [field.name for field in fields(EpisodeFilter)]
@@ -58,12 +61,13 @@ def episodes_page(request: Request) -> Response:
     cursor = request.query_params.get("cursor", "")
     newest_url = f"{_EPISODES}?{urlencode(typed)}" if typed else _EPISODES
     try:
-        found = episode_list(get_services(request), filters, limit=_PAGE_SIZE, cursor=cursor)
+        found = episode_list(get_services(request), viewer, filters, limit=_PAGE_SIZE, cursor=cursor)
     except HTTPException:
         # A cursor cut off on its way through a chat: the newest page is what comes closest.
         return RedirectResponse(newest_url)
     return page(
         "episodes.html",
+        viewer=viewer,
         episodes=found.episodes,
         filters=typed,
         filter_error=error,
@@ -75,15 +79,17 @@ def episodes_page(request: Request) -> Response:
 
 
 @router.get(_EPISODES + "/{episode_id}")
-def episode_page(episode_id: str, request: Request) -> HTMLResponse:
+def episode_page(episode_id: str, request: Request, viewer: PageViewer) -> HTMLResponse:
     """One episode: what made it, what it looked like, what it measured."""
     try:
-        view = episode_view(get_services(request), get_renders(request), episode_id)
+        view = episode_view(get_services(request), get_renders(request), viewer, episode_id)
     except HTTPException:
-        return page("missing.html", 404, what="episode", id=episode_id, home=_EPISODES, home_label="All episodes")
+        missing = {"what": "episode", "id": episode_id, "home": _EPISODES, "home_label": "All episodes"}
+        return page("missing.html", 404, viewer=viewer, **missing)
     episode = view.episode
     return page(
         "episode.html",
+        viewer=viewer,
         episode=episode,
         artifacts=view.artifacts,
         video=view.video,

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +28,7 @@ from robotrace.serve.arrivals import keep_artifact, with_space
 from robotrace.serve.artifacts import MAX_SIZE, content_type
 from robotrace.serve.episodes import HAS_VIDEO
 from robotrace.serve.may_run import may_run
-from robotrace.serve.models import Episode, Reproduction
+from robotrace.serve.models import DEFAULT_PROJECT_ID, Episode, Reproduction
 from robotrace.serve.reproductions import set_video, store_report
 from robotrace.serve.schemas_reroll import RenderState, RenderView, Report
 from robotrace.serve.services import Services
@@ -112,18 +113,21 @@ class Renders:
             with self._changed:
                 self._begin()
 
-    def ask(self, episode_id: str) -> None:
-        """Want the video of an episode; nothing changes when it is wanted already, or there.
+    def ask(self, episode_id: str, project_id: int) -> bool:
+        """Want the video of an episode of a project; nothing changes when it is wanted already, or there.
+
+        Returns:
+            Whether anything changes.
 
         Raises:
             RenderRefused: 404 when there is no such episode, 409 when it may not run here, 429 when too many wait.
         """
         with self._services.database.read() as session:
             episode = session.get(Episode, episode_id)
-            if episode is None:
+            if episode is None or episode.project_id != project_id:
                 raise RenderRefused(404, "there is no such episode")
             if _has_video(session, episode_id):
-                return
+                return False
             reason = self.why_not(episode)
         if reason is not None:
             raise RenderRefused(409, reason)
@@ -134,7 +138,7 @@ class Renders:
             if render is None or render.state not in _UNDER_WAY:
                 render = _Render(episode_id)
             elif render not in self._found:
-                return
+                return False
             if len(self._asked) >= _MAX_ASKED:
                 raise RenderRefused(429, f"{_MAX_ASKED} videos wait to be rendered; try again later")
             if render in self._found:
@@ -142,6 +146,7 @@ class Renders:
             self._renders[episode_id] = render
             self._asked.append(render)
             self._begin()
+            return True
 
     def consider(self, episode_id: str) -> None:
         """An episode has ended: render it where the settings want that, and it failed without a video."""
@@ -162,6 +167,12 @@ class Renders:
 
     def why_not(self, episode: Episode) -> str | None:
         """Why an episode is not run again here; None when it may be."""
+        settings = self._services.settings
+        if not settings.runs_code:
+            return "this deployment runs no episodes again, unless it is started with --import-from or --render-failed"
+        # What runs has the rights of the deployment, and whoever holds a key chooses it among what is installed.
+        if settings.asks_for_sign_in and episode.project_id != DEFAULT_PROJECT_ID:
+            return "this deployment runs again only the episodes of its project default"
         if episode.status not in ("ready", "failed"):
             return f"the episode is {episode.status}"
         return may_run(episode.meta, self._import_from)
@@ -178,6 +189,11 @@ class Renders:
             return RenderView(
                 state=render.state, done=render.done, total=render.total, ahead=ahead, reason=render.reason
             )
+
+    def counts(self) -> list[tuple[str, float]]:
+        """How many wait and run, by state."""
+        with self._changed:
+            return [("queued", len(self._asked) + len(self._found)), ("running", self._running is not None)]
 
     def cancel_all(self) -> None:
         """The deployment stops: end what runs, begin nothing more."""
@@ -286,13 +302,14 @@ class Renders:
             def on_progress(done: int, total: int) -> None:
                 render.done, render.total = done, total
 
-            verdict = self._run(
-                self._job(render.episode_id, path),
-                limits=self._limits,
-                on_progress=on_progress,
-                cancelled=render.cancelled,
-                folder=working,
-            )
+            with ExitStack() as files:
+                verdict = self._run(
+                    self._job(render.episode_id, path, files),
+                    limits=self._limits,
+                    on_progress=on_progress,
+                    cancelled=render.cancelled,
+                    folder=working,
+                )
             report = _report(verdict)
             if verdict.verdict == "reproduced" and verdict.video is not None:
                 self._keep(render, path, report)
@@ -304,28 +321,32 @@ class Renders:
             )
         raise _Failed(verdict.in_short)
 
-    def _job(self, episode_id: str, path: Path) -> Job:
+    def _job(self, episode_id: str, path: Path, opened: ExitStack) -> Job:
         with self._services.database.read() as session:
             episode = session.get(Episode, episode_id)
             reason = "the episode is gone" if episode is None else self.why_not(episode)
             if episode is None or reason is not None:
                 raise _Failed(reason)
-            files = {
-                artifact.kind: str(self._services.store.path(artifact.object_key)) for artifact in episode.artifacts
-            }
-            if "video" in files:
-                raise _Failed("its video has arrived by itself")
-            plan = read_plan(episode.meta)
-            return Job(
-                episode_id=episode_id,
-                metadata=episode.meta,
-                sensors=files.get("sensors"),
-                actions=files.get("actions"),
-                fps=episode.fps,
-                import_from=tuple(str(folder) for folder in self._import_from),
-                trusts_sources=False,  # it came over the wire, and so did the files
-                video=VideoRequest(str(path), max_edge=plan.max_edge, every_n_steps=plan.every_n_steps),
-            )
+            keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
+            metadata, fps = episode.meta, episode.fps
+        if "video" in keys:
+            raise _Failed("its video has arrived by itself")
+        files = {
+            kind: str(opened.enter_context(self._services.store.local_file(keys[kind])))
+            for kind in ("sensors", "actions")
+            if kind in keys
+        }
+        plan = read_plan(metadata)
+        return Job(
+            episode_id=episode_id,
+            metadata=metadata,
+            sensors=files.get("sensors"),
+            actions=files.get("actions"),
+            fps=fps,
+            import_from=tuple(str(folder) for folder in self._import_from),
+            trusts_sources=False,  # it came over the wire, and so did the files
+            video=VideoRequest(str(path), max_edge=plan.max_edge, every_n_steps=plan.every_n_steps),
+        )
 
     def _keep(self, render: _Render, path: Path, report: Report) -> None:
         """Move the video into its slot; the verdict and the metadata change with it."""

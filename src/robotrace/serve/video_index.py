@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from robotrace.serve.episodes import artifact_of
 from robotrace.serve.models import VideoIndex
 from robotrace.serve.services import Services
+from robotrace.serve.store import StoreError
+from robotrace.serve.video_container import demuxer_of
 
 __all__ = ["FrameTimes", "VideoError", "ensure_video_index", "read_frame_times"]
 
@@ -52,7 +54,7 @@ def read_frame_times(path: Path) -> FrameTimes:
         VideoError: It cannot be read, has no frames, or more than we take.
     """
     try:
-        with av.open(str(path), mode="r") as container:
+        with av.open(str(path), mode="r", format=demuxer_of(path, _MAX_FRAMES)) as container:
             if not container.streams.video:
                 raise VideoError("no video stream")
             stream = container.streams.video[0]
@@ -68,7 +70,9 @@ def read_frame_times(path: Path) -> FrameTimes:
                 if len(shown) > _MAX_FRAMES:
                     raise VideoError(f"more than {_MAX_FRAMES} frames")
             width, height = stream.codec_context.width, stream.codec_context.height
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except VideoError:
+        raise
+    except Exception as error:  # damaged bytes come out of a demuxer as nearly anything
         raise VideoError(str(error)) from error
     if not shown:
         raise VideoError("no frames")
@@ -94,10 +98,11 @@ def ensure_video_index(services: Services, episode_id: str) -> VideoIndex | None
         if index is not None and index.sha256 == artifact.sha256:
             session.expunge(index)
             return index
-        path, sha256 = services.store.path(artifact.object_key), artifact.sha256
+        key, sha256 = artifact.object_key, artifact.sha256
     try:
-        frames = read_frame_times(path)
-    except VideoError as error:
+        with services.store.local_file(key) as path:
+            frames = read_frame_times(path)
+    except (VideoError, StoreError) as error:
         _logger.warning("the video of episode %s has no frame times: %s", episode_id, error)
         return None
     index = VideoIndex(
