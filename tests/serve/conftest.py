@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import numpy as np
 from robotrace.serve.database import Database
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+from robotrace.serve.storage import open_store
 
+from .backends import ON_SERVERS, run_servers
 from .portal_fixtures import Tab, chromium
 
 CONTENT_TYPES = {"video": "video/mp4"}
@@ -62,9 +63,26 @@ class Api:
         return created["episode_id"]
 
 
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """A PostgreSQL and an S3 store."""
+    with run_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    return Settings(tmp_path_factory.mktemp("deployment") / "data", port=0)
+def settings(tmp_path_factory, request):
+    """Of a deployment on the backend that ``ROBOTRACE_TEST_BACKEND`` names."""
+    data_dir = tmp_path_factory.mktemp("deployment") / "data"
+    return request.getfixturevalue("servers").settings(data_dir) if ON_SERVERS else Settings(data_dir, port=0)
+
+
+@pytest.fixture(scope="module")
+def objects_dir(settings):
+    """The folder of the local store, for tests that look at its files."""
+    if settings.storage:
+        pytest.skip("it is about the files of the local store")
+    return settings.objects_dir
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +100,11 @@ def api(deployment):
 
 
 @pytest.fixture(scope="module")
-def store(deployment, settings):
+def store(deployment, settings, tmp_path_factory):
     """The deployment's own store, to sign what its routes would never sign."""
-    return LocalStore(settings.objects_dir, settings.secret_path.read_bytes())
+    elsewhere = tmp_path_factory.mktemp("store")  # a bucket's store keeps files of its own there
+    own = replace(settings, data_dir=elsewhere) if settings.storage else settings
+    return open_store(own, settings.secret_path.read_bytes())
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robotrace.config import ENV_BASE_URL, Target, find_target, home_dir
 from robotrace.deliver.spool import Spool, open_spool
@@ -14,8 +15,9 @@ from robotrace.errors import ConfigurationError
 if TYPE_CHECKING:
     from robotrace.deliver.uploader import Uploader
     from robotrace.serve.server import Deployment
+    from robotrace.serve.settings import Settings
 
-__all__ = ["DEFAULT_PORT", "EmbeddedDeployment", "default_data_dir"]
+__all__ = ["DEFAULT_PORT", "EmbeddedDeployment", "default_data_dir", "serve_settings"]
 
 DEFAULT_PORT = 8321
 
@@ -23,6 +25,23 @@ DEFAULT_PORT = 8321
 def default_data_dir() -> Path:
     """Where the deployment keeps its database and artifacts unless told otherwise."""
     return home_dir() / "deployment"
+
+
+def serve_settings(**settings: Any) -> Settings:
+    """The settings of a deployment.
+
+    Args:
+        settings: See :class:`robotrace.serve.settings.Settings`.
+
+    Raises:
+        ConfigurationError: The ``server`` extra is missing.
+    """
+    try:
+        importlib.import_module("robotrace.serve.server")
+        from robotrace.serve.settings import Settings
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(f"the deployment needs {exc.name}; run: pip install 'robotrace-dev[server]'") from exc
+    return Settings(**settings)
 
 
 class EmbeddedDeployment:
@@ -35,6 +54,9 @@ class EmbeddedDeployment:
         drain: None: yes, unless another deployment is configured for this machine's episodes.
         render_failed: Render the video of each failed episode that has none.
         import_from: Folders of the operator's own environments, for that.
+        database: Of PostgreSQL; empty for SQLite in ``data_dir``.
+        storage: A bucket's URL; empty for ``data_dir``.
+        secret: What signs object URLs; empty for the one in ``data_dir``.
 
     Raises:
         ConfigurationError: The ``server`` extra is missing, the port is in use, or a folder cannot be written.
@@ -49,17 +71,22 @@ class EmbeddedDeployment:
         drain: bool | None = None,
         render_failed: bool = False,
         import_from: tuple[Path, ...] = (),
+        database: str = "",
+        storage: str = "",
+        secret: str = "",
     ) -> None:
-        try:
-            from robotrace.serve.server import Deployment
-            from robotrace.serve.settings import Settings
-        except ModuleNotFoundError as exc:
-            raise ConfigurationError(
-                f"the deployment needs {exc.name}; run: pip install 'robotrace-dev[server]'"
-            ) from exc
-        settings = Settings(
-            data_dir=data_dir, host=host, port=port, render_failed=render_failed, import_from=import_from
+        settings = serve_settings(
+            data_dir=data_dir,
+            host=host,
+            port=port,
+            render_failed=render_failed,
+            import_from=import_from,
+            database=database,
+            storage=storage,
+            secret=secret,
         )
+        from robotrace.serve.server import Deployment
+
         self.deployment: Deployment = Deployment(settings)
         self.spool: Spool | None = None
         self.elsewhere: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -9,7 +10,14 @@ from types import FrameType
 import click
 
 from robotrace.cli.embedded import DEFAULT_PORT, EmbeddedDeployment, default_data_dir
-from robotrace.config import ENV_API_KEY, ENV_BASE_URL
+from robotrace.cli.serve_check import show_check
+from robotrace.config import (
+    ENV_API_KEY,
+    ENV_BASE_URL,
+    ENV_SERVE_DATABASE,
+    ENV_SERVE_SECRET,
+    ENV_SERVE_STORAGE,
+)
 
 __all__ = ["serve"]
 
@@ -39,6 +47,22 @@ __all__ = ["serve"]
     multiple=True,
     help="Folder of your own environments, for episodes that run again to import.  [repeatable]",
 )
+@click.option(
+    "--database",
+    metavar="URL",
+    default="",
+    envvar=ENV_SERVE_DATABASE,
+    help="postgresql://USER@HOST/NAME.  [default: SQLite in the data folder]",
+)
+@click.option(
+    "--storage",
+    metavar="URL",
+    default="",
+    envvar=ENV_SERVE_STORAGE,
+    help="s3://BUCKET/PREFIX, gs:// or az://; credentials come from the environment.  [default: the data folder]",
+)
+@click.option("--check", is_flag=True, help="Try database, storage, data folder and port, say what works, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --check: as JSON.")
 @click.option("--new-key", is_flag=True, help="Make one more API key and print it.")
 def serve(
     host: str,
@@ -47,6 +71,10 @@ def serve(
     drain: bool | None,
     render_failed: bool,
     import_from: tuple[Path, ...],
+    database: str,
+    storage: str,
+    check: bool,
+    as_json: bool,
     new_key: bool,
 ) -> None:
     """Start the embedded deployment: the API, the store and the portal.
@@ -58,11 +86,24 @@ def serve(
       robotrace serve
       robotrace serve --port 9000 --data-dir /data/robotrace
       robotrace serve --render-failed --import-from ~/my_envs
+      robotrace serve --database postgresql://robotrace@db/robotrace --storage s3://robot-episodes --check
     """
     data_dir = data_dir or default_data_dir()
+    secret = os.environ.get(ENV_SERVE_SECRET, "")
+    if check:
+        show_check(data_dir, host, port, database=database, storage=storage, secret=secret, as_json=as_json)
+        return
     signal.signal(signal.SIGTERM, _stop)
     with EmbeddedDeployment(
-        data_dir, host, port, drain=drain, render_failed=render_failed, import_from=import_from
+        data_dir,
+        host,
+        port,
+        drain=drain,
+        render_failed=render_failed,
+        import_from=import_from,
+        database=database,
+        storage=storage,
+        secret=secret,
     ) as embedded:
         deployment = embedded.deployment
         key = deployment.first_key or (deployment.create_key("made by serve --new-key") if new_key else None)

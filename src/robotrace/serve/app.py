@@ -24,7 +24,7 @@ from robotrace.serve import (
     verify,
 )
 from robotrace.serve.database import UnstorableText
-from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.guard import Guard, security_headers
 from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.services import Services
 from robotrace.serve.store import StoreError
@@ -58,7 +58,7 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
     app.add_exception_handler(UnstorableText, _unstorable)
     app.add_exception_handler(Exception, _internal_error)
     host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
-    app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
+    app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host), store_origin=services.store.origin)
     for routes in (
         ingest,
         episodes,
@@ -103,4 +103,5 @@ def _unstorable(request: Request, error: Exception) -> JSONResponse:
 
 def _internal_error(request: Request, error: Exception) -> JSONResponse:
     # Answered outside the guard.
-    return JSONResponse({"error": "internal error; the log of the deployment says more"}, 500, headers=SECURITY_HEADERS)
+    headers = security_headers(request.app.state.services.store.origin)
+    return JSONResponse({"error": "internal error; the log of the deployment says more"}, 500, headers=headers)

@@ -2,9 +2,9 @@
 
 Both behave alike: readers see one consistent state and wait for nobody, writers go one after the other.
 
-SQLite runs in WAL mode, and a writer takes its lock when it begins (``BEGIN IMMEDIATE``): a transaction that reads first
-and writes later would fail at once, without waiting, when another one wrote in between. With PostgreSQL that lock is an
-advisory one, so that of two repeats the second finds the row of the first, whichever replica it came to.
+SQLite runs in WAL mode, and a writer takes its lock when it begins (``BEGIN IMMEDIATE``): a transaction that reads
+first and writes later would fail at once, without waiting, when another one wrote in between. With PostgreSQL that lock
+is an advisory one, so that of two repeats the second finds the row of the first, whichever replica it came to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event, func, select
 from sqlalchemy.exc import DatabaseError
@@ -150,9 +152,42 @@ class Database:
         except DatabaseError as error:
             raise ConfigurationError(f"{self.name} cannot be used: {str(error.orig).strip()}") from error
 
+    def server_version(self) -> str:
+        """What the database is, with its version."""
+        with self._engine.connect() as connection:
+            version = ".".join(map(str, connection.dialect.server_version_info or ()))
+        return f"{'SQLite' if self._is_sqlite else 'PostgreSQL'} {version}"
+
+    def schema(self) -> str | None:
+        """The revision of the schema that is there, None in an empty database."""
+        with self._engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def newest_schema(self) -> str:
+        """The revision of this version's schema."""
+        return str(self._scripts().get_current_head())
+
+    def knows_schema(self, revision: str) -> bool:
+        """Whether this version can migrate from a revision."""
+        return any(script.revision == revision for script in self._scripts().walk_revisions())
+
+    def try_writing(self) -> None:
+        """Make a table under the write lock, as a migration would, and undo that.
+
+        Raises:
+            sqlalchemy.exc.DatabaseError: That is not permitted, or not possible.
+        """
+        with self._engine.execution_options(**{_WRITER: True}).connect() as connection:
+            connection.exec_driver_sql("CREATE TABLE robotrace_check (id INTEGER)")
+            connection.rollback()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    @staticmethod
+    def _scripts() -> ScriptDirectory:
+        return ScriptDirectory.from_config(_alembic(None))
 
     @contextmanager
     def _exclusive_here(self, name: str) -> Iterator[None]:
@@ -169,7 +204,7 @@ class Database:
                     del self._locks[name]
 
 
-def _alembic(connection: Connection) -> Config:
+def _alembic(connection: Connection | None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -9,20 +9,27 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SECURITY_HEADERS", "Guard"]
+__all__ = ["Guard", "security_headers"]
 
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-    ),
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Sent with every answer, errors included."""
+_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
 _MAX_JSON_BYTES = 16 * 1024 * 1024
+
+
+def security_headers(store_origin: str = "") -> dict[str, str]:
+    """What is sent with every answer, errors included.
+
+    Args:
+        store_origin: Where pages load videos from, when that is not the deployment.
+    """
+    media = "".join(f"; {kind} 'self' {store_origin}" for kind in ("media-src", "img-src", "connect-src"))
+    return {
+        "Content-Security-Policy": _POLICY + (media if store_origin else ""),
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 class Guard:
@@ -32,9 +39,11 @@ class Guard:
         app: What it stands before.
         hosts: The names in a Host header that are answered. A page elsewhere can let its own name resolve to loopback
             and would then be of our origin (DNS rebinding); its name is what gives it away.
+        store_origin: As in :func:`security_headers`.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], store_origin: str = "") -> None:
+        self._headers = security_headers(store_origin)
         self._app = app
         self._hosts = frozenset(hosts)
 
@@ -47,7 +56,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

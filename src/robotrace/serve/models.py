@@ -31,6 +31,7 @@ __all__ = [
     "Episode",
     "EvalResult",
     "EvalRun",
+    "Fact",
     "Reproduction",
     "Scenario",
     "ScenarioResult",
@@ -280,3 +281,12 @@ class DeviceSession(Base):
     user_agent: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Fact(Base):
+    """What a deployment, or all replicas of one, remember about themselves."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    value: Mapped[str] = mapped_column(String(200))

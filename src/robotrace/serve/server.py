@@ -25,9 +25,9 @@ from robotrace.serve.keys import create_key, has_keys, replace_internal_key
 from robotrace.serve.renders import Renders, Runner
 from robotrace.serve.services import Services
 from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+from robotrace.serve.storage import open_store, require_same_store
 
-__all__ = ["Deployment"]
+__all__ = ["Deployment", "listen", "require_loopback"]
 
 _SECRET_BYTES = 32
 _BACKLOG = 2048
@@ -88,7 +88,7 @@ class Deployment:
         """
         if self._thread is not None:
             raise ConfigurationError("this deployment was started before")
-        _require_loopback(self._settings.host)
+        require_loopback(self._settings.host)
         _require_own_code(self._settings)
         if not 0 <= self._settings.port <= 65535:
             raise ConfigurationError(f"{self._settings.port} is not a port")
@@ -133,15 +133,15 @@ class Deployment:
         settings = self._settings
         try:
             secret = self._open_data_dir()
-            store = LocalStore(settings.objects_dir, secret)
-            store.discard_incoming()
+            store = open_store(settings, secret)
             shutil.rmtree(settings.renders_dir, ignore_errors=True)  # what a killed one left
         except OSError as error:
             raise ConfigurationError(f"the data folder {settings.data_dir} cannot be used: {error.strerror}") from error
-        listener = self._open.enter_context(_listen(settings.host, settings.port))
+        listener = self._open.enter_context(listen(settings.host, settings.port))
         self._database = Database(settings.database_url)
         self._open.callback(self._database.close)
         self._database.migrate()
+        require_same_store(settings, self._database, store, secret)
         services = Services(settings, self._database, store)
         self._renders = Renders(services, run=self._run)
         config = uvicorn.Config(
@@ -160,7 +160,7 @@ class Deployment:
         self._thread.start()
         self._wait_until_started(self._server, self._thread)
         with self._database.write() as session:
-            self.internal_key = replace_internal_key(session)
+            self.internal_key = replace_internal_key(session, _secret(settings.instance_path).hex())
             if not has_keys(session):
                 self.first_key = create_key(session, "first")
         self._renders.start()
@@ -176,9 +176,10 @@ class Deployment:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(f"another deployment runs on {settings.data_dir}; stop it first") from None
-        # SQLite gives its journal the mode of the database.
-        os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
-        return _secret(settings.secret_path)
+        if not settings.database:
+            # SQLite gives its journal the mode of the database.
+            os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
+        return settings.signing_secret or _secret(settings.secret_path)
 
     @staticmethod
     def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
@@ -189,7 +190,12 @@ class Deployment:
             time.sleep(0.002)
 
 
-def _require_loopback(host: str) -> None:
+def require_loopback(host: str) -> None:
+    """Refuse a host that others can reach.
+
+    Raises:
+        ConfigurationError: It is no loopback address.
+    """
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -211,7 +217,12 @@ def _require_own_code(settings: Settings) -> None:
             )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: The port is in use, or cannot be had.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     # With the protocol named: asyncio turns Nagle's algorithm off for such sockets only, and it costs 40 ms an answer.
     listener = socket.socket(family, kind, protocol)
