@@ -16,8 +16,10 @@ pytest.importorskip("fastapi", reason="the server extra is not installed")
 import av
 import httpx
 import numpy as np
+from sqlalchemy import select
 
 from robotrace.serve.database import Database
+from robotrace.serve.models import Artifact
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 from robotrace.serve.storage import open_store
@@ -113,6 +115,21 @@ def database(deployment, settings):
     database = Database(settings.database_url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def lose(database, store):
+    """Deletes the file in a slot behind the deployment's back."""
+
+    def delete(episode_id, kind):
+        with database.read() as session:
+            artifact = session.scalars(
+                select(Artifact).where(Artifact.episode_id == episode_id, Artifact.kind == kind)
+            ).one()
+            key = artifact.object_key
+        store.delete(key)
+
+    return delete
 
 
 @pytest.fixture

@@ -240,8 +240,9 @@ def test_many_writers_at_once_over_http_all_succeed(deployment, policy):
                     body = {"policy_version": policy, "request_uploads": ["sensors"]}
                     created = http.post("/api/ingest/episode", json=body)
                     created.raise_for_status()
-                    put = http.put(
+                    put = httpx.put(
                         created.json()["upload_urls"][0]["url"],
+                        timeout=60,
                         content=bytes([number]) * 10_000,
                         headers={"Content-Type": "application/octet-stream"},
                     )

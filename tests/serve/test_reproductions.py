@@ -213,6 +213,7 @@ def test_a_slot_that_create_did_not_ask_for_can_be_filled_after_the_end(api, cla
     signed = sign(api, episode, kinds=["video", "video"]).json()
     assert [entry["kind"] for entry in signed["upload_urls"]] == ["sensors", "video"]
     assert api.put(signed, "video", b"late").status_code == 200
+    assert api.finalize(episode).status_code == 200
     stored = {artifact["kind"]: artifact["sha256"] for artifact in api.episode(episode)["artifacts"]}
     assert stored["video"] == claim("video", b"late")["sha256"]
 
@@ -224,9 +225,9 @@ def test_a_slot_that_is_filled_is_409_before_a_byte_is_sent(api):
     assert answer.json()["error"] == "the episode is ready and has its video: it cannot be replaced"
 
 
-def test_a_slot_whose_file_was_lost_is_signed_again(api, store):
+def test_a_slot_whose_file_was_lost_is_signed_again(api, lose):
     episode = api.record({"video": b"v"})
-    store.path(f"episodes/{episode}/video").unlink()
+    lose(episode, "video")
     assert sign(api, episode, kinds=["video"]).status_code == 200
 
 
@@ -250,8 +251,10 @@ def test_a_slot_that_there_is_not_is_400(api):
 
 
 @pytest.mark.parametrize("first", ["video", "verdict"])
-def test_a_video_made_later_is_described_once_it_and_its_verdict_are_there(api, write_video, first):
+def test_a_video_made_later_is_described_once_it_and_its_verdict_are_there(api, write_video, store, first):
     """Frames and size in pixels are read from the file, not believed."""
+    if first == "verdict" and store.origin:
+        pytest.skip("what is PUT into a bucket last is noticed later: test_bucket.py")
     content = write_video([0, 40, 80]).read_bytes()
     recorded = {"deferred": True, "every_n_steps": 2}
     episode = api.record(finalize={"metadata": {"video": recorded, "reproduce": reproduce()}})

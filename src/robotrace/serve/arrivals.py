@@ -75,7 +75,7 @@ async def collect_first(episode_id: str, request: Request) -> None:
 
 
 def collect_arrivals(services: Services, episode_id: str) -> None:
-    """Give the files that were PUT past this deployment their slots; does nothing for an episode that is not there.
+    """Give the files that were PUT past this deployment their slots; none are taken by an episode that is archived.
 
     Raises:
         StoreError: 413 for a file that is too large, 503 when the bucket does not answer.
@@ -88,7 +88,8 @@ def collect_arrivals(services: Services, episode_id: str) -> None:
     if not services.store.waiting(folder):
         return
     with services.database.exclusive(folder):
-        for key in services.store.waiting(folder):  # again: who held the lock may have done it
+        # Again, since who held the lock may have done it; in the order in which slots are listed: video, sensors, actions.
+        for key in sorted(services.store.waiting(folder), reverse=True):
             slot = split_artifact_key(key)
             if slot is not None:
                 _collect(services, key, *slot)

@@ -14,6 +14,7 @@ __all__ = [
     "artifact_key",
     "content_type",
     "episode_folder",
+    "episodes_folder",
     "file_name",
     "signed_download",
     "signed_upload",
@@ -39,9 +40,14 @@ _SUFFIXES: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
+def episodes_folder() -> str:
+    """Where the keys of every episode are."""
+    return "episodes"
+
+
 def episode_folder(episode_id: str) -> str:
     """Where the keys of an episode's slots are."""
-    return f"episodes/{episode_id}"
+    return f"{episodes_folder()}/{episode_id}"
 
 
 def artifact_key(episode_id: str, kind: ArtifactKind) -> str:

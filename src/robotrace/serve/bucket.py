@@ -38,11 +38,13 @@ __all__ = ["BucketStore", "without_secrets"]
 _logger = logging.getLogger(__name__)
 
 _SCHEMES = ("s3", "gs", "az")
+# Azure takes a PUT only with a header that no client of ours sends.
+_DIRECT_UPLOADS = ("s3", "gs")
 _OPTIONS = {"s3": ("endpoint", "region"), "gs": (), "az": ()}
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 # A name that every provider's signature writes the same way.
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
-_EPISODES, _INCOMING, _IDENTITY = "episodes/", "incoming/", "storage-id"
+_EPISODES, _INCOMING, _IDENTITY = "episodes", "incoming", "storage-id"
 _S3_MAX_SIZE = 5 * 1024**3
 """Of one PUT and of one copy, in bytes: S3's and R2's limit."""
 _CACHE_BYTES = 10 * 1024**3
@@ -70,8 +72,7 @@ class BucketStore:
 
     def __init__(self, url: str, secret: bytes, folder: Path, *, cache_bytes: int = _CACHE_BYTES) -> None:
         scheme, address, options = _parse(url)
-        # Azure takes a PUT only with a header that no client of ours sends.
-        self._direct_uploads = scheme != "az"
+        self._direct_uploads = scheme in _DIRECT_UPLOADS
         self._max_size = _S3_MAX_SIZE if scheme == "s3" else None
         self._signer = UrlSigner(secret)
         self.check = self._signer.check

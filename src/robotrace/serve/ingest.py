@@ -15,6 +15,7 @@ from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.models import Episode, utc_now
 from robotrace.serve.renders import get_renders
+from robotrace.serve.reproductions import describe_video
 from robotrace.serve.schemas import (
     ArtifactClaim,
     ArtifactKind,
@@ -111,6 +112,8 @@ def finalize_episode(
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
             background.add_task(get_renders(request).consider, episode_id)
+        elif services.store.origin:  # a video that was made later may have been collected with this call
+            background.add_task(describe_video, services, episode_id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 

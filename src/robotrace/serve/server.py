@@ -20,6 +20,7 @@ import uvicorn
 from robotrace.errors import ConfigurationError
 from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
+from robotrace.serve.collector import Collector
 from robotrace.serve.database import Database
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
 from robotrace.serve.renders import Renders, Runner
@@ -164,6 +165,9 @@ class Deployment:
             if not has_keys(session):
                 self.first_key = create_key(session, "first")
         self._renders.start()
+        collector = Collector(services)
+        self._open.callback(collector.stop)
+        collector.start()
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"
 
