@@ -88,7 +88,7 @@ def collect_arrivals(services: Services, episode_id: str) -> None:
     if not services.store.waiting(folder):
         return
     with services.database.exclusive(folder):
-        # Again, since who held the lock may have done it; in the order in which slots are listed: video, sensors, actions.
+        # Again, since who held the lock may have done it; in the order of slots: video, sensors, actions.
         for key in sorted(services.store.waiting(folder), reverse=True):
             slot = split_artifact_key(key)
             if slot is not None:

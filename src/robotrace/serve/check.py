@@ -206,7 +206,7 @@ def _range(store: ObjectStore, key: str, expires: int) -> _Check:
         return (
             "range",
             "wrong",
-            "the bucket sends all of a file when asked for a part: browsers cannot seek in its videos",
+            "the bucket sends all of a file that it is asked a part of: no browser can seek in a video",
         )
     return "range", "wrong", f"{store.origin} answers a signed GET with {answer.status_code} {_code(answer)}"
 
