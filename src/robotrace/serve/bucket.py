@@ -206,8 +206,13 @@ class BucketStore:
             if error.status_code != 404:
                 raise
         made = secrets.token_hex(16)
-        with _asked(_IDENTITY):
-            obstore.put(self._quick, _IDENTITY, made.encode())
+        try:
+            with _asked(_IDENTITY):
+                obstore.put(self._quick, _IDENTITY, made.encode())
+        except StoreError as error:
+            if error.status_code == 404:
+                raise StoreError(503, "there is no such bucket") from error
+            raise
         return made
 
     def _sign(self, method: Method, key: str, expires: int) -> str:

@@ -17,6 +17,7 @@ __all__ = ["Collector", "collect_late"]
 _logger = logging.getLogger(__name__)
 
 _EVERY_S = 60.0
+_STOP_TIMEOUT_S = 0.1
 
 
 class Collector:
@@ -37,8 +38,10 @@ class Collector:
             self._thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more; what is under way gets a moment, and is done again later where that was too short."""
         self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_TIMEOUT_S)
 
     def _work(self) -> None:
         while not self._stopped.wait(_EVERY_S):

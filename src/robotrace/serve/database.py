@@ -128,13 +128,14 @@ class Database:
             engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             key = func.hashtextextended(name, 0)
             with engine.connect() as connection:
+                connection.execute(select(func.pg_advisory_lock(key)))
                 try:
-                    connection.execute(select(func.pg_advisory_lock(key)))
                     yield
-                    connection.execute(select(func.pg_advisory_unlock(key)))
-                except BaseException:
-                    connection.invalidate()  # the server ends what it holds with it
-                    raise
+                finally:
+                    try:
+                        connection.execute(select(func.pg_advisory_unlock(key)))
+                    except DatabaseError:  # the connection broke, and the lock went with it
+                        connection.invalidate()
 
     def migrate(self) -> None:
         """Bring the schema to this version's, in one transaction that holds the write lock.

@@ -54,7 +54,7 @@ def require_same_store(settings: Settings, database: Database, store: ObjectStor
     try:
         identity = store.identity()
     except StoreError as error:
-        raise ConfigurationError(f"the storage cannot be used: {error}") from error
+        raise ConfigurationError(f"the storage cannot be used: {error}; try `robotrace serve --check`") from error
     fingerprint = hashlib.sha256(b"robotrace url secret\0" + secret).hexdigest()
     with database.write() as session:
         known = session.get(Fact, _STORE)
