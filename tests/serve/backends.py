@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -52,7 +53,12 @@ class Servers:
 
     def storage(self) -> str:
         """The URL of a place of its own in the bucket."""
-        return f"s3://bucket/{uuid.uuid4().hex}/objects?endpoint={self.s3}&region=us-east-1"
+        place = f"{uuid.uuid4().hex}/objects"
+        for name in ("incoming", "episodes"):
+            # rclone deletes a folder with its last file, and answers 500 to the PUT that comes at that moment.
+            (self.folder / place / name).mkdir(parents=True)
+            (self.folder / place / name / "keep").write_text("")
+        return f"s3://bucket/{place}?endpoint={self.s3}&region=us-east-1"
 
     def settings(self, data_dir: Path, **more: Any) -> Settings:
         """Of a deployment on a database and a bucket of its own."""
@@ -71,8 +77,8 @@ def run_servers(folder: Path) -> Iterator[Servers]:
     with ExitStack() as running:
         # Not in a folder of pytest's: for root the server is another user's, and each pytest that starts closes those.
         apart = running.enter_context(TemporaryDirectory(prefix="robotrace-", ignore_cleanup_errors=True))
-        postgres = pgserver.get_server(Path(apart, "data"), cleanup_mode="delete")
-        running.callback(postgres.cleanup)
+        postgres = pgserver.get_server(Path(apart, "data"), cleanup_mode=None)
+        running.callback(_kill, postgres.get_pid(), Path(apart, "data", "postmaster.pid"))
         postgres.psql("ALTER SYSTEM SET fsync = off")
         postgres.psql("SELECT pg_reload_conf()")
         (folder / "s3" / "bucket").mkdir(parents=True)
@@ -81,6 +87,12 @@ def run_servers(folder: Path) -> Iterator[Servers]:
         patch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         yield Servers(postgres.get_uri(), s3, folder / "s3" / "bucket")
+
+
+def _kill(pid: int, pid_file: Path) -> None:
+    # At once: in order, it would first write the databases of every module to the disk.
+    os.kill(pid, signal.SIGQUIT)
+    eventually(lambda: not pid_file.exists())
 
 
 @contextmanager

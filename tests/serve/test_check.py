@@ -106,9 +106,8 @@ def test_a_role_that_may_not_make_tables_is_named(servers, tmp_path):
     with engine.connect() as connection:
         connection.execute(text(f"CREATE ROLE {role} LOGIN"))
     engine.dispose()
-    found = states(
-        Settings(tmp_path, port=0, database=url.replace("postgres:@", f"{role}@").replace("postgres@", f"{role}@"))
-    )
+    own = make_url(url).set(username=role).render_as_string()
+    found = states(Settings(tmp_path, port=0, database=own))
     assert found["database"][0] == "wrong"
     assert "permission denied" in found["database"][1]
 

@@ -100,7 +100,8 @@ class Load:
         return files
 
     def _once(self, http, client, body, files):
-        ingest = f"{self._server.base_url}/api/ingest/episode"
+        ours = self._server.base_url
+        ingest = f"{ours}/api/ingest/episode"
         key = {"Authorization": f"Bearer {self._server.key}"}
         binary = {"Content-Type": "application/octet-stream"}
         claims = [
@@ -113,7 +114,11 @@ class Load:
                 if not self._expect(created, 201):
                     return False
             for upload in created.json()["upload_urls"]:
-                if not self._expect(http.put(upload["url"], content=files[upload["kind"]], headers=binary), 200):
+                put = http.put(upload["url"], content=files[upload["kind"]], headers=binary)
+                if upload["url"].startswith(ours):
+                    if not self._expect(put, 200):
+                        return False
+                elif not put.is_success:  # of the bucket, which is not what is tested
                     return False
             url = f"{ingest}/{created.json()['episode_id']}/finalize"
             return self._expect(http.post(url, json={"status": "ready", "artifacts": claims}, headers=key), 200)
