@@ -18,7 +18,7 @@ from robotrace.errors import ConfigurationError
 from robotrace.serve import arrivals
 from robotrace.serve.check import check_settings
 from robotrace.serve.collector import collect_late
-from robotrace.serve.models import Artifact
+from robotrace.serve.models import Artifact, Episode
 from robotrace.serve.server import Deployment
 from robotrace.serve.services import Services
 from robotrace.serve.settings import Settings
@@ -111,6 +111,26 @@ def test_a_url_that_is_still_good_cannot_change_what_was_checked(api, claim, obj
     assert of_episode(objects, created["episode_id"]) == [b"first"]
 
 
+def test_an_episode_that_is_closed_while_its_file_is_read_again_keeps_it(api, services, monkeypatch, claim, objects):
+    """Another finalize, of the same file, is answered between the copy and the row."""
+    created = api.create(request_uploads=["sensors"])
+    api.put(created, "sensors", b"content")
+    assert api.finalize(created["episode_id"], artifacts=[claim("actions", b"")]).status_code == 409
+    api.put(created, "sensors", b"content")
+    real = BucketStore.collect
+
+    def closed_meanwhile(self, key, max_size):
+        staged = real(self, key, max_size)
+        with services.database.write() as session:
+            session.get_one(Episode, created["episode_id"]).status = "ready"
+        return staged
+
+    monkeypatch.setattr(BucketStore, "collect", closed_meanwhile)
+    assert api.finalize(created["episode_id"], artifacts=[claim("sensors", b"content")]).status_code == 200
+    assert read(api, created["episode_id"], "sensors") == b"content"
+    assert of_episode(objects, created["episode_id"]) == [b"content"]
+
+
 def test_what_a_deployment_had_copied_when_it_was_killed_is_deleted(api, store, objects):
     created = api.create(request_uploads=["sensors"])
     api.put(created, "sensors", b"content")
@@ -157,8 +177,6 @@ def test_a_client_that_gives_up_waiting_finds_the_work_done(api, claim, monkeypa
 
 
 def test_an_archived_episode_takes_nothing(api, database, services, objects):
-    from robotrace.serve.models import Episode
-
     created = api.create(request_uploads=["sensors"])
     api.put(created, "sensors", b"late")
     with database.write() as session:

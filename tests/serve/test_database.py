@@ -318,6 +318,14 @@ def test_text_with_nul_is_refused_as_text_and_kept_in_json(fresh):
 
 
 @only_postgres
+def test_a_replica_that_stands_still_loses_its_lock_after_two_minutes(fresh):
+    fresh.migrate()
+    for transaction in (fresh.read, fresh.write, fresh.read):  # one is rolled back, one committed
+        with transaction() as session:
+            assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "2min"
+
+
+@only_postgres
 def test_connections_that_the_server_has_ended_cost_no_error(url, fresh):
     fresh.migrate()
     with fresh.read() as session:

@@ -105,12 +105,11 @@ def _collect(services: Services, key: str, episode_id: str, kind: ArtifactKind) 
         if staged is None:
             return
         try:
-            _keep(services, episode_id, kind, staged, content_type=content_type(kind))
+            kept = _keep(services, episode_id, kind, staged, content_type=content_type(kind))
         except StoreError as error:
             if error.status_code != 409:
                 raise
             return  # it was closed meanwhile; what the client claims decides
-        kept = staged.key
     services.store.collected(key, kept)
 
 
@@ -130,7 +129,8 @@ def _keep(
     *,
     content_type: str,
     also: Callable[[Session, Episode], None] | None = None,
-) -> None:
+) -> str:
+    """See :func:`keep_artifact`; returns the key of the file that is in the slot then."""
     replaced = None
     try:
         lost = _lost(services, episode_id, kind)
@@ -145,7 +145,7 @@ def _keep(
                 if artifact.sha256 != staged.sha256:
                     raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
                 staged.discard()
-                return
+                return artifact.object_key
             if artifact is None:
                 artifact = Artifact(episode_id=episode_id, kind=kind)
                 session.add(artifact)
@@ -167,6 +167,7 @@ def _keep(
     staged.settle()
     if replaced is not None:
         services.store.delete(replaced)
+    return staged.key
 
 
 def with_space(action: Callable[[], _T]) -> _T:

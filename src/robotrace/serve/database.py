@@ -35,6 +35,13 @@ _MAX_OVERFLOW = 59
 # A PostgreSQL server takes 100 connections in all, for every replica; threads wait up to 30 s for one of these.
 _POSTGRES_OVERFLOW = 25
 _CONNECT_TIMEOUT_S = 10
+# A replica whose machine is gone, or that stands still, would keep its locks for two hours, and nobody could write.
+_POSTGRES_SETTINGS = {
+    "idle_in_transaction_session_timeout": "'2min'",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 _WRITER = "robotrace_writer"
 _migrating = threading.Lock()  # alembic has one context a process
 _WRITE_LOCK = 0x726F_626F_7472_6163  # "robotrac": one of the 2**64 advisory locks of a PostgreSQL database
@@ -84,6 +91,7 @@ class Database:
             event.listen(self._engine, "begin", _on_sqlite_begin)
             readers = self._engine
         else:
+            event.listen(self._engine, "connect", _on_postgres_connect)
             event.listen(self._engine, "begin", _on_postgres_begin)
             readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._readers = sessionmaker(readers)
@@ -244,6 +252,13 @@ def _on_sqlite_connect(connection: Any, record: object) -> None:
 def _on_sqlite_begin(connection: Connection) -> None:
     writer = connection.get_execution_options().get(_WRITER, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+
+def _on_postgres_connect(connection: Any, record: object) -> None:
+    connection.autocommit = True  # what is set in a transaction goes with its rollback
+    for name, value in _POSTGRES_SETTINGS.items():
+        connection.execute(f"SET {name} = {value}")
+    connection.autocommit = False
 
 
 def _on_postgres_begin(connection: Connection) -> None:
