@@ -131,6 +131,8 @@ def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
         "robotrace serve",  # tests/cli/test_commands.py
         "robotrace serve --public-url https://team.example",  # there, too
         "robotrace projects create nightly\nrobotrace keys create ci --project nightly",  # tests/cli/test_keys.py
+        "pip install 'robotrace-dev[postgres,s3]'",  # tox.ini: py311-postgres
+        "robotrace serve --check && robotrace serve",  # tests/serve/test_check.py
         "robotrace reproduce 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11",  # tests/cli/test_reproduce.py
         "robotrace render 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11 -o fall.mp4",  # tests/cli/test_render.py
     }
@@ -176,6 +178,36 @@ def test_every_link_and_file_named_in_the_docs_exists() -> None:
     for document in documents():
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_configurations_of_proxies_are_well_formed_and_let_large_files_through() -> None:
+    page = ROOT / "docs" / "operations.md"
+    for language, needed in (
+        ("nginx", ["client_max_body_size 0;", "proxy_request_buffering off;", "proxy_set_header Host $host;"]),
+        ("caddy", ["reverse_proxy 127.0.0.1:8321", "flush_interval -1"]),
+    ):
+        found = blocks(page, language)
+        assert found
+        for text in found:
+            assert all(line in text for line in needed), text
+            depth = 0
+            for line in filter(None, map(str.strip, text.splitlines())):
+                depth += line.endswith("{") - (line == "}")
+                assert depth >= 0, line
+                ends = (";", "{", "}") if language == "nginx" else ("",)
+                assert line.endswith(ends), line
+            assert depth == 0, text
+
+
+def test_the_environment_of_a_team_is_what_a_deployment_reads() -> None:
+    from robotrace import config
+
+    (text,) = blocks(ROOT / "docs" / "operations.md", "env")
+    names = [line.partition("=")[0] for line in text.splitlines()]
+    ours = {getattr(config, name) for name in config.__all__ if name.startswith("ENV_SERVE_")}
+    assert {name for name in names if name.startswith("ROBOTRACE_")} == ours
+    secret = text.partition(f"{config.ENV_SERVE_SECRET}=")[2].partition("\n")[0]
+    assert len(secret) >= 32
 
 
 def test_the_documented_options_are_the_options() -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,12 +16,15 @@ pytest.importorskip("fastapi", reason="the server extra is not installed")
 import av
 import httpx
 import numpy as np
+from sqlalchemy import select
 
 from robotrace.serve.database import Database
+from robotrace.serve.models import Artifact
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+from robotrace.serve.storage import open_store
 
+from .backends import ON_SERVERS, run_servers
 from .portal_fixtures import Tab, chromium
 
 CONTENT_TYPES = {"video": "video/mp4"}
@@ -62,10 +65,31 @@ class Api:
         return created["episode_id"]
 
 
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """A PostgreSQL and an S3 store."""
+    with run_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    # Without limits: a module of tests asks more often than people do.
-    return Settings(tmp_path_factory.mktemp("deployment") / "data", port=0, rate_limit=None)
+def settings(tmp_path_factory, request):
+    """Of a deployment on the backend that ``ROBOTRACE_TEST_BACKEND`` names.
+
+    Without limits: a module of tests asks more often than people do.
+    """
+    data_dir = tmp_path_factory.mktemp("deployment") / "data"
+    if ON_SERVERS:
+        return replace(request.getfixturevalue("servers").settings(data_dir), rate_limit=None)
+    return Settings(data_dir, port=0, rate_limit=None)
+
+
+@pytest.fixture(scope="module")
+def objects_dir(settings):
+    """The folder of the local store, for tests that look at its files."""
+    if settings.storage:
+        pytest.skip("it is about the files of the local store")
+    return settings.objects_dir
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +107,11 @@ def api(deployment):
 
 
 @pytest.fixture(scope="module")
-def store(deployment, settings):
+def store(deployment, settings, tmp_path_factory):
     """The deployment's own store, to sign what its routes would never sign."""
-    return LocalStore(settings.objects_dir, settings.secret_path.read_bytes())
+    elsewhere = tmp_path_factory.mktemp("store")  # a bucket's store keeps files of its own there
+    own = replace(settings, data_dir=elsewhere) if settings.storage else settings
+    return open_store(own, settings.secret_path.read_bytes())
 
 
 @pytest.fixture
@@ -94,6 +120,21 @@ def database(deployment, settings):
     database = Database(settings.database_url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def lose(database, store):
+    """Deletes the file in a slot behind the deployment's back."""
+
+    def delete(episode_id, kind):
+        with database.read() as session:
+            artifact = session.scalars(
+                select(Artifact).where(Artifact.episode_id == episode_id, Artifact.kind == kind)
+            ).one()
+            key = artifact.object_key
+        store.delete(key)
+
+    return delete
 
 
 @pytest.fixture

@@ -145,7 +145,8 @@ def publish(
             kind = target["kind"]
             content_type = "video/mp4" if kind == "video" else "application/octet-stream"
             content = files[kind].read_bytes()
-            stored = client.put(target["url"], content=content, headers={"Content-Type": content_type})
+            # Without the client's key: a store refuses two credentials at once.
+            stored = httpx.put(target["url"], content=content, headers={"Content-Type": content_type}, trust_env=False)
             assert stored.is_success, stored.text
         if finalize is not None:
             closed = client.post(f"/api/ingest/episode/{opened['episode_id']}/finalize", json=finalize)

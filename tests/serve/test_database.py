@@ -1,8 +1,9 @@
 """Schema, transactions, many writers at once."""
 
-import sqlite3
+import subprocess
+import sys
 import threading
-from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
 import httpx
@@ -11,25 +12,44 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import event, inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import MetaData, event, insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from robotrace.errors import ConfigurationError
 from robotrace.serve import database as database_module
-from robotrace.serve.database import Database
+from robotrace.serve.database import Database, UnstorableText
 from robotrace.serve.episodes import EpisodeFilter, list_episodes
-from robotrace.serve.models import ApiKey, Base, Episode, Project, Reproduction, utc_now
+from robotrace.serve.models import (
+    ApiKey,
+    Base,
+    Episode,
+    EvalRun,
+    Project,
+    Reproduction,
+    utc_now,
+)
 from robotrace.serve.settings import Settings
 
 WRITERS = 8
 EPISODES_EACH = 12
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """Of an empty database."""
+    database = "" if request.param == "sqlite" else request.getfixturevalue("servers").database()
+    return Settings(tmp_path, database=database).database_url
+
+
 @pytest.fixture
-def fresh(tmp_path):
-    database = Database(Settings(tmp_path).database_url)
+def fresh(url):
+    database = Database(url)
     yield database
     database.close()
+
+
+only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_postgres = pytest.mark.parametrize("url", ["postgres"], indirect=True)
 
 
 def migrate(connection, revision):
@@ -84,8 +104,7 @@ def test_the_tables_of_evals_come_and_go_without_touching_what_was_there(fresh):
         migrate(connection, "0001")
         assert tables(connection) == {"alembic_version", "api_keys", "artifacts", "episodes", "video_indexes"}
         migrate(connection, "head")
-        (episode,) = connection.exec_driver_sql("SELECT id, metadata FROM episodes").all()
-        assert tuple(episode) == ("kept", '{"a": 1}')
+        assert connection.execute(select(Episode.id, Episode.meta)).all() == [("kept", {"a": 1})]
         assert connection.exec_driver_sql("SELECT count(*) FROM scenarios").scalar() == 0
 
 
@@ -113,8 +132,7 @@ def test_the_table_of_reproductions_comes_and_goes_without_touching_what_was_the
         migrate(connection, "0003")
         assert tables(connection) == before
         migrate(connection, "head")
-        (episode,) = connection.exec_driver_sql("SELECT id, metadata FROM episodes").all()
-        assert tuple(episode) == ("kept", '{"a": 1}')
+        assert connection.execute(select(Episode.id, Episode.meta)).all() == [("kept", {"a": 1})]
     check()
     with fresh.write() as session:
         session.execute(text("DELETE FROM episodes"))
@@ -216,15 +234,15 @@ def test_migrating_again_changes_nothing(fresh):
         assert session.query(ApiKey).one().public == "kept"
 
 
-def test_a_migration_that_is_cut_off_leaves_nothing_half_done(fresh, tmp_path):
+def test_a_migration_that_is_cut_off_leaves_nothing_half_done(fresh):
     """The last table is there already, so the first migration fails at its end."""
-    with closing(sqlite3.connect(Settings(tmp_path).database_path)) as connection:
-        connection.execute("CREATE TABLE video_indexes (x)")
+    with fresh.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE video_indexes (x INTEGER)")
+        connection.commit()
     with pytest.raises(ConfigurationError, match="already exists"):
         fresh.migrate()
-    with closing(sqlite3.connect(Settings(tmp_path).database_path)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"video_indexes"}
+    with fresh.connect() as connection:
+        assert tables(connection) == {"video_indexes"}
 
 
 def test_the_database_of_a_newer_version_is_refused(fresh):
@@ -235,6 +253,7 @@ def test_the_database_of_a_newer_version_is_refused(fresh):
         fresh.migrate()
 
 
+@only_sqlite
 def test_a_file_that_is_no_database_is_refused(fresh, tmp_path):
     Settings(tmp_path).database_path.write_bytes(b"this is no database" * 100)
     with pytest.raises(ConfigurationError, match="not a database"):
@@ -252,6 +271,7 @@ def test_a_path_full_of_odd_characters_works(tmp_path):
     assert (folder / "robotrace.db").is_file()
 
 
+@only_sqlite
 def test_connections_use_the_write_ahead_log_and_check_foreign_keys(fresh):
     fresh.migrate()
     with fresh.read() as session:
@@ -303,6 +323,181 @@ def test_a_writer_that_reads_first_waits_for_the_one_before(fresh):
         assert [row.public for row in session.query(ApiKey).order_by(ApiKey.id)] == ["first", "second"]
 
 
+def test_a_reader_sees_one_state_while_others_write(fresh):
+    fresh.migrate()
+    with fresh.read() as session:
+        assert session.query(ApiKey).count() == 0
+        with fresh.write() as other:
+            other.add(key("meanwhile"))
+        assert session.query(ApiKey).count() == 0
+    with fresh.read() as session:
+        assert session.query(ApiKey).count() == 1
+
+
+@only_postgres
+def test_a_reader_may_not_write(fresh):
+    fresh.migrate()
+    with fresh.read() as session, pytest.raises(DBAPIError, match="read-only"):
+        session.execute(text("DELETE FROM api_keys"))
+
+
+def test_what_is_exclusive_is_done_by_one_at_a_time_in_two_replicas(url, fresh):
+    other = Database(url)
+    inside, order = threading.Event(), []
+
+    def second():
+        inside.wait()
+        with (other if url.get_backend_name() == "postgresql" else fresh).exclusive("x"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    try:
+        with fresh.exclusive("x"):
+            inside.set()
+            with fresh.exclusive("y"):
+                order.append("first")
+        thread.join(60)
+        with pytest.raises(RuntimeError), fresh.exclusive("x"):
+            raise RuntimeError
+        with other.exclusive("x"):  # and it was let go
+            assert order == ["first", "second"]
+    finally:
+        other.close()
+
+
+@only_postgres
+def test_replicas_that_start_at_once_migrate_once(url):
+    code = "import sys; from robotrace.serve.database import Database; from sqlalchemy import make_url; "
+    code += "database = Database(make_url(sys.argv[1])); sys.stdin.read(1); database.migrate(); database.close()"
+    command = [sys.executable, "-c", code, url.render_as_string(hide_password=False)]
+    replicas = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    try:
+        for replica in replicas:
+            replica.stdin.write(b"x")
+            replica.stdin.flush()
+        errors = [replica.communicate(timeout=60)[1] for replica in replicas]
+    finally:
+        for replica in replicas:
+            replica.kill()
+            replica.wait()
+    assert [replica.returncode for replica in replicas] == [0, 0], errors
+
+
+def test_text_with_nul_is_refused_as_text_and_kept_in_json(fresh):
+    fresh.migrate()
+    with pytest.raises(UnstorableText), fresh.write() as session:
+        session.add(key("a\0b"))
+    with pytest.raises(UnstorableText), fresh.read() as session:
+        session.get(Episode, "a\0b")
+    now = utc_now()
+    with fresh.write() as session:
+        run = EvalRun(
+            id="run", status="x", candidate_policy_version="v", meta={"k\0": "\0"}, created_at=now, updated_at=now
+        )
+        session.add(run)
+    with fresh.read() as session:
+        assert session.get_one(EvalRun, "run").meta == {"k\0": "\0"}
+
+
+@only_postgres
+def test_a_replica_that_stands_still_loses_its_lock_after_two_minutes(fresh):
+    fresh.migrate()
+    for transaction in (fresh.read, fresh.write, fresh.read):  # one is rolled back, one committed
+        with transaction() as session:
+            assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "2min"
+
+
+@only_postgres
+def test_connections_that_the_server_has_ended_cost_no_error(url, fresh):
+    fresh.migrate()
+    with fresh.read() as session:
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+    other = Database(url)
+    try:
+        with other.connect() as connection:
+            assert connection.scalar(text(f"SELECT pg_terminate_backend({pid}, 60000)"))
+    finally:
+        other.close()
+    with fresh.read() as session:
+        assert session.query(ApiKey).count() == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mysql://u:password@h/d", "sqlite:///password", "postgresql//password", "password", "postgresql://u@h:password/d"],
+)
+def test_what_is_no_url_of_postgresql_is_refused_and_not_quoted(tmp_path, text):
+    with pytest.raises(ConfigurationError, match=r"--database") as refused:
+        Settings(tmp_path, database=text).database_url  # noqa: B018
+    assert "password" not in str(refused.value)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path):
+    pytest.importorskip("psycopg")
+    settings = Settings(tmp_path, database="postgresql://me:password@127.0.0.1:9/d")
+    database = Database(settings.database_url)
+    try:
+        with pytest.raises(ConfigurationError, match=r"me:\*\*\*@127\.0\.0\.1:9/d cannot be used") as refused:
+            database.migrate()
+    finally:
+        database.close()
+    assert "password" not in str(refused.value)
+    assert "password" not in repr(settings)
+
+
+def test_without_the_extra_the_error_names_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r"robotrace-dev\[postgres\]"):
+        Database(Settings(tmp_path, database="postgresql://h/d").database_url)
+
+
+@pytest.mark.parametrize("released", ["0001", "0002", "0003", "0004"])
+def test_every_released_schema_comes_up_with_all_that_is_in_it(fresh, released):
+    with fresh.connect() as connection:
+        migrate(connection, released)
+        before = MetaData()
+        before.reflect(connection)
+        filled = [table for table in before.sorted_tables if table.name != "alembic_version"]
+        for table in filled:
+            for number in (1, 2):
+                connection.execute(insert(table).values({column.name: sample(column, number) for column in table.c}))
+        connection.commit()
+        rows = {table.name: connection.execute(select(table)).all() for table in filled}
+    fresh.migrate()
+    with fresh.connect() as connection:
+        for table in filled:
+            assert connection.execute(select(table)).all() == rows[table.name]
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+    with fresh.read() as session:
+        assert [episode.id for episode in session.query(Episode).order_by(Episode.id)] == ["id-1", "id-2"]
+        assert [row.public for row in session.query(ApiKey).order_by(ApiKey.id)] == ["public-1", "public-2"]
+
+
+def sample(column, number):
+    """A value of a column in the row of this number; what refers to another table refers to its row of this number."""
+    for foreign in column.foreign_keys:
+        return sample(foreign.column, number)
+    match column.type.python_type.__name__:
+        case "str":
+            return f"{column.name[:7]}-{number}"
+        case "int":
+            return number
+        case "bool":
+            return number == 1
+        case "float":
+            return number + 0.5
+        case "datetime":
+            return datetime(2026, 1, number, tzinfo=timezone.utc)
+        case "bytes":
+            return b"\0" * number
+        case "object":  # JSON
+            return {"number": number}
+        case other:
+            raise AssertionError(other)
+
+
 def test_many_writers_at_once_over_http_all_succeed(deployment, policy):
     headers = {"Authorization": f"Bearer {deployment.internal_key}"}
     failures = []
@@ -316,8 +511,9 @@ def test_many_writers_at_once_over_http_all_succeed(deployment, policy):
                     body = {"policy_version": policy, "request_uploads": ["sensors"]}
                     created = http.post("/api/ingest/episode", json=body)
                     created.raise_for_status()
-                    put = http.put(
+                    put = httpx.put(
                         created.json()["upload_urls"][0]["url"],
+                        timeout=60,
                         content=bytes([number]) * 10_000,
                         headers={"Content-Type": "application/octet-stream"},
                     )

@@ -19,7 +19,7 @@ def test_loopback_names_are_answered(deployment, host):
     assert httpx.get(f"{deployment.base_url}/portal/episodes.json", headers={"Host": host}).status_code == 200
 
 
-def test_signed_urls_name_the_host_the_client_used(deployment):
+def test_signed_urls_name_the_host_the_client_used(deployment, objects_dir):
     headers = {"Authorization": f"Bearer {deployment.internal_key}", "Host": "localhost:99"}
     created = httpx.post(f"{deployment.base_url}/api/ingest/episode", json={}, headers=headers).json()
     assert created["upload_urls"][0]["url"].startswith("http://localhost:99/objects/")

@@ -111,13 +111,13 @@ def test_a_body_beyond_the_limit_is_413(api):
     assert "bytes" in answer.json()["error"]
 
 
-def test_an_empty_create_is_legal_and_asks_for_all_three_slots(api):
+def test_an_empty_create_is_legal_and_asks_for_all_three_slots(api, store):
     created = api.create()
     assert created["status"] == "recording"
     assert created["storage"] == "r2"
     assert [entry["kind"] for entry in created["upload_urls"]] == ["video", "sensors", "actions"]
     for entry in created["upload_urls"]:
-        assert entry["url"].startswith(str(api.http.base_url))
+        assert entry["url"].startswith(store.origin or str(api.http.base_url))
         assert entry["expires_at"].endswith("Z")
         assert entry["public_url"] is None
     assert api.episode(created["episode_id"])["source"] == "real"
@@ -280,23 +280,23 @@ def test_a_repeated_finalize_still_says_what_has_not_arrived(api, claim):
     assert api.finalize(episode_id, artifacts=[claim("video", b"abc")]).status_code == 409
 
 
-def test_a_file_lost_from_the_disk_is_noticed_by_finalize(api, claim, settings):
-    created = api.create(request_uploads=["video"])
-    api.put(created, "video", b"abc")
-    (settings.objects_dir / "episodes" / created["episode_id"] / "video").unlink()
-    assert api.finalize(created["episode_id"], artifacts=[claim("video", b"abc")]).status_code == 409
+def test_a_file_lost_from_the_store_is_noticed_by_finalize(api, claim, lose):
+    episode_id = api.record({"video": b"abc"})
+    assert api.finalize(episode_id, artifacts=[claim("video", b"abc")]).status_code == 200
+    lose(episode_id, "video")
+    assert api.finalize(episode_id, artifacts=[claim("video", b"abc")]).status_code == 409
 
 
-def test_an_archived_episode_is_409(api, database):
+def test_an_archived_episode_is_409(api, database, store):
     created = api.create(request_uploads=["video"])
     with database.write() as session:
         session.get_one(Episode, created["episode_id"]).status = "archived"
     answers = [
         api.finalize(created["episode_id"]),
         api.http.post(f"{CREATE}/{created['episode_id']}/upload-urls"),
-        api.put(created, "video", b"x"),
+        *([] if store.origin else [api.put(created, "video", b"x")]),  # a bucket knows of no episode
     ]
-    assert [answer.status_code for answer in answers] == [409] * 3
+    assert {answer.status_code for answer in answers} == {409}
 
 
 def test_a_broken_video_does_not_fail_a_finalize(api):

@@ -16,7 +16,9 @@ from robotrace.deliver.files import read_json
 from robotrace.deliver.spool import open_spool
 from robotrace.reroll.episodes import delivered_id, find_local, store_verdict
 from robotrace.reroll.jobs import Verdict
+from robotrace.serve.collector import collect_late
 from robotrace.serve.models import Episode
+from robotrace.serve.services import Services
 from robotrace.testing.episodes import seal_one
 from robotrace.transport import Transport
 
@@ -213,6 +215,7 @@ def test_a_slot_that_create_did_not_ask_for_can_be_filled_after_the_end(api, cla
     signed = sign(api, episode, kinds=["video", "video"]).json()
     assert [entry["kind"] for entry in signed["upload_urls"]] == ["sensors", "video"]
     assert api.put(signed, "video", b"late").status_code == 200
+    assert api.finalize(episode).status_code == 200
     stored = {artifact["kind"]: artifact["sha256"] for artifact in api.episode(episode)["artifacts"]}
     assert stored["video"] == claim("video", b"late")["sha256"]
 
@@ -224,9 +227,9 @@ def test_a_slot_that_is_filled_is_409_before_a_byte_is_sent(api):
     assert answer.json()["error"] == "the episode is ready and has its video: it cannot be replaced"
 
 
-def test_a_slot_whose_file_was_lost_is_signed_again(api, store):
+def test_a_slot_whose_file_was_lost_is_signed_again(api, lose):
     episode = api.record({"video": b"v"})
-    store.path(f"episodes/{episode}/video").unlink()
+    lose(episode, "video")
     assert sign(api, episode, kinds=["video"]).status_code == 200
 
 
@@ -250,7 +253,9 @@ def test_a_slot_that_there_is_not_is_400(api):
 
 
 @pytest.mark.parametrize("first", ["video", "verdict"])
-def test_a_video_made_later_is_described_once_it_and_its_verdict_are_there(api, write_video, first):
+def test_a_video_made_later_is_described_once_it_and_its_verdict_are_there(
+    api, write_video, settings, database, store, first
+):
     """Frames and size in pixels are read from the file, not believed."""
     content = write_video([0, 40, 80]).read_bytes()
     recorded = {"deferred": True, "every_n_steps": 2}
@@ -259,6 +264,7 @@ def test_a_video_made_later_is_described_once_it_and_its_verdict_are_there(api, 
     for step in steps if first == "video" else reversed(steps):
         assert api.episode(episode)["metadata"]["video"] == recorded
         assert step().status_code == 200
+    collect_late(Services(settings, database, store))  # no call tells of a video in a bucket that comes last
     assert api.episode(episode)["metadata"]["video"] == {
         "deferred": True,
         "every_n_steps": 2,

@@ -17,7 +17,7 @@ import pytest
 
 import robotrace
 from robotrace.errors import ConfigurationError
-from robotrace.serve.server import Deployment, _listen
+from robotrace.serve.server import Deployment, listen
 from robotrace.serve.settings import Settings
 
 CREATE = "/api/ingest/episode"
@@ -285,5 +285,5 @@ def test_no_key_and_no_signed_url_is_ever_logged(own, caplog):
 
 def test_answers_are_not_held_back_by_nagles_algorithm():
     """asyncio turns it off on the connections of a listener that names its protocol, and on no other."""
-    with closing(_listen("127.0.0.1", 0)) as listener:
+    with closing(listen("127.0.0.1", 0)) as listener:
         assert listener.proto == socket.IPPROTO_TCP

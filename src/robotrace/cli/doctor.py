@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ from typing import Literal
 import click
 
 from robotrace.cli.options import deployment_options, json_option
-from robotrace.cli.output import clean, episode_count, print_json, size
+from robotrace.cli.output import Check, episode_count, print_checks, size
 from robotrace.cli.status import ask_deployment
 from robotrace.config import delivery_limits, durability, mode, recording_enabled
 from robotrace.deliver.files import try_lock
@@ -23,11 +22,6 @@ from robotrace.deliver.spool import Spool, open_spool
 from robotrace.errors import ConfigurationError
 
 __all__ = ["doctor"]
-
-_State = Literal["ok", "note", "wrong"]
-_Check = tuple[str, _State, str]
-"""What was looked at, how it is, and what to do about it."""
-_MARKS: dict[_State, str] = {"ok": "ok", "note": "--", "wrong": "!!"}
 
 
 @click.command(short_help="Check that recording and delivery can work here.")
@@ -43,18 +37,10 @@ def doctor(base_url: str | None, profile: str | None, as_json: bool) -> None:
     Example:
       robotrace doctor
     """
-    checks = list(_checks(base_url, profile))
-    if as_json:
-        print_json({"checks": [{"check": name, "state": state, "detail": detail} for name, state, detail in checks]})
-    else:
-        width = max(len(name) for name, _, _ in checks)
-        for name, state, detail in checks:
-            click.echo(f"{_MARKS[state]}  {name:{width}}  {clean(detail)}")
-    if any(state == "wrong" for _, state, _ in checks):
-        sys.exit(1)
+    print_checks(list(_checks(base_url, profile)), as_json=as_json)
 
 
-def _checks(base_url: str | None, profile: str | None) -> Iterator[_Check]:
+def _checks(base_url: str | None, profile: str | None) -> Iterator[Check]:
     yield from _installed()
     yield from _recording()
     try:
@@ -78,7 +64,7 @@ def _checks(base_url: str | None, profile: str | None) -> Iterator[_Check]:
         yield "deployment", "wrong", f"{state}: {detail}"
 
 
-def _installed() -> Iterator[_Check]:
+def _installed() -> Iterator[Check]:
     missing = [name for name in ("numpy", "av") if importlib.util.find_spec(name) is None]
     if missing:
         yield "recording", "note", f"needs {' and '.join(missing)}: pip install 'robotrace-dev[record]'"
@@ -86,7 +72,7 @@ def _installed() -> Iterator[_Check]:
         yield "recording", "ok", "NumPy and PyAV are installed"
 
 
-def _recording() -> Iterator[_Check]:
+def _recording() -> Iterator[Check]:
     try:
         name, on = mode(), recording_enabled()
         delivery_limits()
@@ -97,7 +83,7 @@ def _recording() -> Iterator[_Check]:
         yield "settings", "ok" if on else "note", f"mode {name}, recording {'on' if on else 'off'}"
 
 
-def _disk(spool: Spool) -> Iterator[_Check]:
+def _disk(spool: Spool) -> Iterator[Check]:
     try:
         why = why_no_room(spool, delivery_limits())
         yield "room", "wrong" if why else "ok", why or "there is room for more episodes"
@@ -114,7 +100,7 @@ def _disk(spool: Spool) -> Iterator[_Check]:
         spool.discard(folder)
 
 
-def _tried(attempt: Callable[[], bool], good: str, bad: str) -> tuple[_State, str]:
+def _tried(attempt: Callable[[], bool], good: str, bad: str) -> tuple[Literal["ok", "wrong"], str]:
     try:
         return ("ok", good) if attempt() else ("wrong", bad)
     except OSError as exc:
@@ -137,7 +123,7 @@ def _renames(folder: Path) -> bool:
     return (folder / "b" / "file").read_text() == "x"
 
 
-def _left_behind(spool: Spool) -> Iterator[_Check]:
+def _left_behind(spool: Spool) -> Iterator[Check]:
     found = look_into(spool)
     waiting = found.waiting.count + found.uploading.count
     error = f"; last: {found.last_error}" if found.last_error else ""

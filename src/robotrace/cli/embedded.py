@@ -48,31 +48,17 @@ class EmbeddedDeployment:
         host: An address of this machine.
         port: 0 takes any free one.
         drain: None: yes, unless another deployment is configured for this machine's episodes.
-        render_failed: Render the video of each failed episode that has none.
-        import_from: Folders of the operator's own environments, for that.
         more: Further fields of :class:`robotrace.serve.settings.Settings`.
 
     Raises:
         ConfigurationError: The ``server`` extra is missing, the port is in use, or a folder cannot be written.
     """
 
-    def __init__(
-        self,
-        data_dir: Path,
-        host: str,
-        port: int,
-        *,
-        drain: bool | None = None,
-        render_failed: bool = False,
-        import_from: tuple[Path, ...] = (),
-        **more: Any,
-    ) -> None:
+    def __init__(self, data_dir: Path, host: str, port: int, *, drain: bool | None = None, **more: Any) -> None:
         with needs_server():
             from robotrace.serve.server import Deployment
             from robotrace.serve.settings import Settings
-        settings = Settings(
-            data_dir=data_dir, host=host, port=port, render_failed=render_failed, import_from=import_from, **more
-        )
+        settings = Settings(data_dir=data_dir, host=host, port=port, **more)
         self.deployment: Deployment = Deployment(settings)
         self.spool: Spool | None = None
         self.elsewhere: str | None = None

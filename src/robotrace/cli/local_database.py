@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from robotrace.cli.embedded import default_data_dir, needs_server
+from robotrace.config import ENV_SERVE_DATABASE
 from robotrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from robotrace.serve.database import Database
 
-__all__ = ["ENV_DATABASE", "database_options", "open_database"]
-
-ENV_DATABASE = "ROBOTRACE_SERVE_DATABASE"
+__all__ = ["database_options", "open_database"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -27,8 +26,8 @@ def database_options(command: _Command) -> _Command:
     command = click.option(
         "--database",
         metavar="URL",
-        envvar=ENV_DATABASE,
-        help=f"The deployment's, if not in its folder.  [env var: {ENV_DATABASE}]",
+        envvar=ENV_SERVE_DATABASE,
+        help=f"The deployment's, if not in its folder.  [env var: {ENV_SERVE_DATABASE}]",
     )(command)
     return click.option(
         "--data-dir", type=click.Path(path_type=Path), help="Its folder.  [default: ~/.robotrace/deployment]"
@@ -43,22 +42,12 @@ def open_database(data_dir: Path | None, database: str | None) -> Iterator[Datab
         ConfigurationError: There is none, or its schema is of another version.
     """
     with needs_server():
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
         from robotrace.serve.database import Database
         from robotrace.serve.settings import Settings
-    if database is None:
-        settings = Settings(data_dir or default_data_dir())
-        if not settings.database_path.is_file():
-            raise ConfigurationError(f"there is no deployment in {settings.data_dir}; robotrace serve makes one")
-        url = settings.database_url
-    else:
-        try:
-            url = make_url(database)
-        except ArgumentError as error:
-            raise ConfigurationError(f"--database: {error}") from error
-    opened = Database(url)
+    settings = Settings(data_dir or default_data_dir(), database=database or "")
+    if not settings.database and not settings.database_path.is_file():
+        raise ConfigurationError(f"there is no deployment in {settings.data_dir}; robotrace serve makes one")
+    opened = Database(settings.database_url)
     try:
         opened.require_current()
         yield opened

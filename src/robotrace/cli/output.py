@@ -12,12 +12,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 __all__ = [
     "ABSENT",
+    "Check",
     "Column",
     "CountBar",
     "clean",
@@ -25,6 +26,7 @@ __all__ = [
     "local_time",
     "number",
     "only_json_on_stdout",
+    "print_checks",
     "print_facts",
     "print_json",
     "print_table",
@@ -37,7 +39,11 @@ __all__ = [
 ABSENT = "-"
 """What is not known; never a zero, never an empty cell that cannot be told from a space."""
 
+Check = tuple[str, Literal["ok", "note", "wrong"], str]
+"""What was looked at, how it is, and what to do about it."""
+
 _GAP = "  "
+_MARKS = {"ok": "ok", "note": "--", "wrong": "!!"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,18 @@ def print_json(value: Any, *, lines: bool = False) -> None:
     """Print one JSON document, in letters that the terminal's encoding has; with ``lines`` on a line of its own."""
     plain = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
     click.echo(json.dumps(value, indent=None if lines else 2, ensure_ascii=plain))
+
+
+def print_checks(checks: Sequence[Check], *, as_json: bool) -> None:
+    """Print a line for each check; ends the program with 1 when something is wrong."""
+    if as_json:
+        print_json({"checks": [{"check": name, "state": state, "detail": detail} for name, state, detail in checks]})
+    else:
+        width = max(len(name) for name, _, _ in checks)
+        for name, state, detail in checks:
+            click.echo(f"{_MARKS[state]}  {name:{width}}  {clean(detail)}")
+    if any(state == "wrong" for _, state, _ in checks):
+        sys.exit(1)
 
 
 @contextlib.contextmanager

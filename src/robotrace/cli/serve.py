@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from robotrace.cli.embedded import DEFAULT_PORT, EmbeddedDeployment, default_data_dir
+from robotrace.cli.serve_check import show_check
 from robotrace.cli.serve_logs import log_requests
-from robotrace.config import ENV_API_KEY, ENV_BASE_URL
+from robotrace.config import (
+    ENV_API_KEY,
+    ENV_BASE_URL,
+    ENV_SERVE_DATABASE,
+    ENV_SERVE_SECRET,
+    ENV_SERVE_STORAGE,
+)
 
 __all__ = ["serve"]
 
@@ -130,6 +138,22 @@ _RATE = _Rate()
     show_default=True,
     help="What requests under way get when it stops.",
 )
+@click.option(
+    "--database",
+    metavar="URL",
+    default="",
+    envvar=ENV_SERVE_DATABASE,
+    help="postgresql://USER@HOST/NAME.  [default: SQLite in the data folder]",
+)
+@click.option(
+    "--storage",
+    metavar="URL",
+    default="",
+    envvar=ENV_SERVE_STORAGE,
+    help="s3://BUCKET/PREFIX, gs:// or az://; credentials come from the environment.  [default: the data folder]",
+)
+@click.option("--check", is_flag=True, help="Try database, storage, data folder and port, say what works, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --check: as JSON.")
 @click.option("--new-key", is_flag=True, help="Make one more API key and print it.")
 def serve(
     host: str,
@@ -146,6 +170,10 @@ def serve(
     metrics: str,
     reap_after: float,
     grace: int,
+    database: str,
+    storage: str,
+    check: bool,
+    as_json: bool,
     new_key: bool,
 ) -> None:
     """Start the embedded deployment: the API, the store and the portal.
@@ -158,26 +186,33 @@ def serve(
       robotrace serve --port 9000 --data-dir /data/robotrace
       robotrace serve --render-failed --import-from ~/my_envs
       robotrace serve --public-url https://team.example
+      robotrace serve --database postgresql://robotrace@db/robotrace --storage s3://robot-episodes --check
     """
     data_dir = data_dir or default_data_dir()
+    settings: dict[str, Any] = {
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "render_failed": render_failed,
+        "import_from": import_from,
+        "public_url": public_url,
+        "forwarded_allow_ips": forwarded_allow_ips,
+        "rate_limit": rate_limit,
+        "audit_days": audit_days,
+        "metrics": metrics,
+        "reap_after": timedelta(days=reap_after) if reap_after else None,
+        "grace_s": grace,
+        "database": database,
+        "storage": storage,
+        "secret": os.environ.get(ENV_SERVE_SECRET, ""),
+    }
+    if check:
+        show_check(**settings, as_json=as_json)
+        return
     signal.signal(signal.SIGTERM, _stop)
     if log_format is not None:
         log_requests(log_format)
-    with EmbeddedDeployment(
-        data_dir,
-        host,
-        port,
-        drain=drain,
-        render_failed=render_failed,
-        import_from=import_from,
-        public_url=public_url,
-        forwarded_allow_ips=forwarded_allow_ips,
-        rate_limit=rate_limit,
-        audit_days=audit_days,
-        metrics=metrics,
-        reap_after=timedelta(days=reap_after) if reap_after else None,
-        grace_s=grace,
-    ) as embedded:
+    with EmbeddedDeployment(**settings, drain=drain) as embedded:
         deployment = embedded.deployment
         key = deployment.first_key or (deployment.create_key("made by serve --new-key") if new_key else None)
         click.echo(f"RoboTrace is running:  {deployment.public_url}/portal/episodes")

@@ -32,7 +32,7 @@ from robotrace.serve import (
     verify,
 )
 from robotrace.serve.database import UnstorableText
-from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.guard import Guard, security_headers
 from robotrace.serve.hosts import is_wildcard, served_names
 from robotrace.serve.janitor import Janitor
 from robotrace.serve.openapi import install_openapi
@@ -72,7 +72,10 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
     settings = services.settings
     app.add_exception_handler(SignInNeeded, portal_login.ask_to_sign_in)
     app.add_middleware(
-        Guard, hosts=served_names(settings.host, settings.public_url), addresses=is_wildcard(settings.host)
+        Guard,
+        hosts=served_names(settings.host, settings.public_url),
+        addresses=is_wildcard(settings.host),
+        store_origin=services.store.origin,
     )
     app.state.metrics = operations.make_metrics(services, renders)
     app.add_middleware(Requests, metrics=app.state.metrics.requests)
@@ -130,7 +133,7 @@ def _unstorable(request: Request, error: Exception) -> JSONResponse:
 def _internal_error(request: Request, error: Exception) -> JSONResponse:
     # Answered outside the middlewares, which add these to other answers.
     request_id = str(request.scope.get(REQUEST_ID_KEY, ""))
-    headers = {**SECURITY_HEADERS, REQUEST_ID_HEADER: request_id}
+    headers = {**security_headers(request.app.state.services.store.origin), REQUEST_ID_HEADER: request_id}
     return JSONResponse(
         {"error": f"internal error; the log of the deployment says more (request {request_id})"}, 500, headers=headers
     )

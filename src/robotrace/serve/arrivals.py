@@ -75,7 +75,7 @@ async def collect_first(episode_id: str, request: Request) -> None:
 
 
 def collect_arrivals(services: Services, episode_id: str) -> None:
-    """Give the files that were PUT past this deployment their slots; does nothing for an episode that is not there.
+    """Give the files that were PUT past this deployment their slots; none are taken by an episode that is archived.
 
     Raises:
         StoreError: 413 for a file that is too large, 503 when the bucket does not answer.
@@ -88,7 +88,8 @@ def collect_arrivals(services: Services, episode_id: str) -> None:
     if not services.store.waiting(folder):
         return
     with services.database.exclusive(folder):
-        for key in services.store.waiting(folder):  # again: who held the lock may have done it
+        # Again, since who held the lock may have done it; in the order of slots: video, sensors, actions.
+        for key in sorted(services.store.waiting(folder), reverse=True):
             slot = split_artifact_key(key)
             if slot is not None:
                 _collect(services, key, *slot)
@@ -104,12 +105,11 @@ def _collect(services: Services, key: str, episode_id: str, kind: ArtifactKind) 
         if staged is None:
             return
         try:
-            _keep(services, episode_id, kind, staged, content_type=content_type(kind))
+            kept = _keep(services, episode_id, kind, staged, content_type=content_type(kind))
         except StoreError as error:
             if error.status_code != 409:
                 raise
             return  # it was closed meanwhile; what the client claims decides
-        kept = staged.key
     services.store.collected(key, kept)
 
 
@@ -129,7 +129,8 @@ def _keep(
     *,
     content_type: str,
     also: Callable[[Session, Episode], None] | None = None,
-) -> None:
+) -> str:
+    """See :func:`keep_artifact`; returns the key of the file that is in the slot then."""
     replaced = None
     try:
         lost = _lost(services, episode_id, kind)
@@ -144,7 +145,7 @@ def _keep(
                 if artifact.sha256 != staged.sha256:
                     raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
                 staged.discard()
-                return
+                return artifact.object_key
             if artifact is None:
                 artifact = Artifact(episode_id=episode_id, kind=kind)
                 session.add(artifact)
@@ -166,6 +167,7 @@ def _keep(
     staged.settle()
     if replaced is not None:
         services.store.delete(replaced)
+    return staged.key
 
 
 def with_space(action: Callable[[], _T]) -> _T:

@@ -15,6 +15,7 @@ __all__ = [
     "artifact_key",
     "content_type",
     "episode_folder",
+    "episodes_folder",
     "file_name",
     "is_video",
     "signed_download",
@@ -41,9 +42,14 @@ _SUFFIXES: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
+def episodes_folder() -> str:
+    """Where the keys of every episode are."""
+    return "episodes"
+
+
 def episode_folder(episode_id: str) -> str:
     """Where the keys of an episode's slots are."""
-    return f"episodes/{episode_id}"
+    return f"{episodes_folder()}/{episode_id}"
 
 
 def artifact_key(episode_id: str, kind: ArtifactKind) -> str:
@@ -108,7 +114,7 @@ def absolute_url(base_url: str, url: str) -> str:
 
 
 def signed_download(store: ObjectStore, artifact: Artifact) -> str:
-    """A URL that reads an artifact, relative to the deployment or absolute; what is not video comes as an attachment."""
+    """A URL that reads an artifact, as the store signs it; what is not video comes as an attachment."""
     expires = datetime.now(timezone.utc) + _DOWNLOAD_LIFETIME
     return store.signed_get(
         artifact.object_key,

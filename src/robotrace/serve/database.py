@@ -2,9 +2,9 @@
 
 Both behave alike: readers see one consistent state and wait for nobody, writers go one after the other.
 
-SQLite runs in WAL mode, and a writer takes its lock when it begins (``BEGIN IMMEDIATE``): a transaction that reads first
-and writes later would fail at once, without waiting, when another one wrote in between. With PostgreSQL that lock is an
-advisory one, so that of two repeats the second finds the row of the first, whichever replica it came to.
+SQLite runs in WAL mode, and a writer takes its lock when it begins (``BEGIN IMMEDIATE``): a transaction that reads
+first and writes later would fail at once, without waiting, when another one wrote in between. With PostgreSQL that lock
+is an advisory one, so that of two repeats the second finds the row of the first, whichever replica it came to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event, func, select
@@ -36,7 +36,15 @@ _MAX_OVERFLOW = 59
 # A PostgreSQL server takes 100 connections in all, for every replica; threads wait up to 30 s for one of these.
 _POSTGRES_OVERFLOW = 25
 _CONNECT_TIMEOUT_S = 10
+# A replica whose machine is gone, or that stands still, would keep its locks for two hours, and nobody could write.
+_POSTGRES_SETTINGS = {
+    "idle_in_transaction_session_timeout": "'2min'",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 _WRITER = "robotrace_writer"
+_migrating = threading.Lock()  # alembic has one context a process
 _WRITE_LOCK = 0x726F_626F_7472_6163  # "robotrac": one of the 2**64 advisory locks of a PostgreSQL database
 
 
@@ -84,6 +92,7 @@ class Database:
             event.listen(self._engine, "begin", _on_sqlite_begin)
             readers = self._engine
         else:
+            event.listen(self._engine, "connect", _on_postgres_connect)
             event.listen(self._engine, "begin", _on_postgres_begin)
             readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._readers = sessionmaker(readers)
@@ -128,13 +137,14 @@ class Database:
             engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             key = func.hashtextextended(name, 0)
             with engine.connect() as connection:
+                connection.execute(select(func.pg_advisory_lock(key)))
                 try:
-                    connection.execute(select(func.pg_advisory_lock(key)))
                     yield
-                    connection.execute(select(func.pg_advisory_unlock(key)))
-                except BaseException:
-                    connection.invalidate()  # the server ends what it holds with it
-                    raise
+                finally:
+                    try:
+                        connection.execute(select(func.pg_advisory_unlock(key)))
+                    except DatabaseError:  # the connection broke, and the lock went with it
+                        connection.invalidate()
 
     def migrate(self) -> None:
         """Bring the schema to this version's, in one transaction that holds the write lock.
@@ -143,7 +153,7 @@ class Database:
             ConfigurationError: The database was made by a newer version, is none, or cannot be reached.
         """
         try:
-            with self._engine.execution_options(**{_WRITER: True}).connect() as connection:
+            with _migrating, self._engine.execution_options(**{_WRITER: True}).connect() as connection:
                 if self._is_sqlite:
                     _without_foreign_keys(connection)
                 else:
@@ -167,19 +177,50 @@ class Database:
             ConfigurationError: It has another one, or is none.
         """
         try:
-            with self.connect() as connection:
-                found = MigrationContext.configure(connection).get_current_revision()
+            found = self.schema()
         except DatabaseError as error:
-            raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
-        if found != ScriptDirectory.from_config(_config()).get_current_head():
-            name = self._engine.url.database
+            raise ConfigurationError(f"{self.name} cannot be used: {error.orig}") from error
+        if found != self.newest_schema():
             raise ConfigurationError(
-                f"{name} is of another version of RoboTrace; start robotrace serve of this one once"
+                f"{self.name} is of another version of RoboTrace; start robotrace serve of this one once"
             )
+
+    def server_version(self) -> str:
+        """What the database is, with its version."""
+        with self._engine.connect() as connection:
+            version = ".".join(map(str, connection.dialect.server_version_info or ()))
+        return f"{'SQLite' if self._is_sqlite else 'PostgreSQL'} {version}"
+
+    def schema(self) -> str | None:
+        """The revision of the schema that is there, None in an empty database."""
+        with self._engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def newest_schema(self) -> str:
+        """The revision of this version's schema."""
+        return str(self._scripts().get_current_head())
+
+    def knows_schema(self, revision: str) -> bool:
+        """Whether this version can migrate from a revision."""
+        return any(script.revision == revision for script in self._scripts().walk_revisions())
+
+    def try_writing(self) -> None:
+        """Make a table under the write lock, as a migration would, and undo that.
+
+        Raises:
+            sqlalchemy.exc.DatabaseError: That is not permitted, or not possible.
+        """
+        with self._engine.execution_options(**{_WRITER: True}).connect() as connection:
+            connection.exec_driver_sql("CREATE TABLE robotrace_check (id INTEGER)")
+            connection.rollback()
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    @staticmethod
+    def _scripts() -> ScriptDirectory:
+        return ScriptDirectory.from_config(_alembic(None))
 
     @contextmanager
     def _exclusive_here(self, name: str) -> Iterator[None]:
@@ -196,14 +237,9 @@ class Database:
                     del self._locks[name]
 
 
-def _config() -> Config:
+def _alembic(connection: Connection | None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
-
-
-def _alembic(connection: Connection) -> Config:
-    config = _config()
     config.attributes["connection"] = connection
     return config
 
@@ -239,6 +275,13 @@ def _on_sqlite_connect(connection: Any, record: object) -> None:
 def _on_sqlite_begin(connection: Connection) -> None:
     writer = connection.get_execution_options().get(_WRITER, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+
+def _on_postgres_connect(connection: Any, record: object) -> None:
+    connection.autocommit = True  # what is set in a transaction goes with its rollback
+    for name, value in _POSTGRES_SETTINGS.items():
+        connection.execute(f"SET {name} = {value}")
+    connection.autocommit = False
 
 
 def _on_postgres_begin(connection: Connection) -> None:

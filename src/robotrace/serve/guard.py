@@ -12,23 +12,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from robotrace.serve.hosts import host_name, is_address
 
-__all__ = ["MAX_JSON_BYTES", "SECURITY_HEADERS", "Guard"]
+__all__ = ["MAX_JSON_BYTES", "Guard", "security_headers"]
 
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-    ),
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Sent with every answer, errors included."""
+_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 _TAKING_S = 0.05
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _PROBES = ("/healthz", "/readyz")
+
+
+def security_headers(store_origin: str = "") -> dict[str, str]:
+    """What is sent with every answer, errors included.
+
+    Args:
+        store_origin: Where pages load videos from, when that is not the deployment.
+    """
+    media = "".join(f"; {kind} 'self' {store_origin}" for kind in ("media-src", "img-src", "connect-src"))
+    return {
+        "Content-Security-Policy": _POLICY + (media if store_origin else ""),
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 class Guard:
@@ -39,6 +46,7 @@ class Guard:
         hosts: The names in a Host header that are answered. A page elsewhere can let its own name resolve to loopback
             and would then be of our origin (DNS rebinding); its name is what gives it away.
         addresses: Whether IP addresses are answered, too, whichever they are; no page can be of one by DNS.
+        store_origin: As in :func:`security_headers`.
 
     Attributes:
         patience_s: How long a body may take to arrive; of files the connection watches over each piece instead.
@@ -46,7 +54,10 @@ class Guard:
 
     patience_s = 60.0
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], *, addresses: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], *, addresses: bool = False, store_origin: str = ""
+    ) -> None:
+        self._headers = security_headers(store_origin)
         self._app = app
         self._hosts = frozenset(hosts)
         self._addresses = addresses
@@ -60,7 +71,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

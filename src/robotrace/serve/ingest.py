@@ -17,6 +17,7 @@ from robotrace.serve.lifecycle import unreap
 from robotrace.serve.models import DeletedEpisode, Episode, utc_now
 from robotrace.serve.quotas import over_quota
 from robotrace.serve.renders import get_renders
+from robotrace.serve.reproductions import describe_video
 from robotrace.serve.schemas import (
     KINDS,
     MAX_CAMERAS,
@@ -130,6 +131,8 @@ def finalize_episode(
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
             background.add_task(get_renders(request).consider, episode_id)
+        elif services.store.origin:  # a video that was made later may have been collected with this call
+            background.add_task(describe_video, services, episode_id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 

@@ -92,10 +92,16 @@ def has_keys(session: Session) -> bool:
     return bool(session.scalar(select(func.count()).select_from(ApiKey).where(ApiKey.internal.is_(False))))
 
 
-def replace_internal_key(session: Session) -> str:
-    """Make the key of this run of the deployment; those of earlier runs stop working."""
-    session.execute(delete(ApiKey).where(ApiKey.internal.is_(True)))
-    return _add_key(session, DEFAULT_PROJECT_ID, "internal", internal=True)[1]
+def replace_internal_key(session: Session, instance: str) -> str:
+    """Make the key of this run of a deployment; those of its earlier runs stop working.
+
+    Args:
+        session: Holds the write lock.
+        instance: What tells the deployment from other replicas on the same database.
+    """
+    name = f"internal {instance}"
+    session.execute(delete(ApiKey).where(ApiKey.internal.is_(True), ApiKey.name.in_(("internal", name))))
+    return _add_key(session, DEFAULT_PROJECT_ID, name, internal=True)[1]
 
 
 def find_key(session: Session, text: str) -> ApiKey | None:

@@ -37,6 +37,7 @@ __all__ = [
     "Episode",
     "EvalResult",
     "EvalRun",
+    "Fact",
     "Project",
     "Reproduction",
     "Scenario",
@@ -377,3 +378,12 @@ class DeviceSession(Base):
     user_agent: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Fact(Base):
+    """What a deployment, or all replicas of one, remember about themselves."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    value: Mapped[str] = mapped_column(String(200))

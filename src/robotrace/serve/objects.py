@@ -37,7 +37,7 @@ def read_object(key: str, request: Request) -> Response:
     # Out of a bucket, since its own URLs cannot say what a file is called: in order, and all of it.
     headers = {"Content-Length": str(size)}
     if grant.file_name:
-        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(grant.file_name)}"
+        headers["Content-Disposition"] = f'attachment; filename="{quote(grant.file_name)}"'
     chunks: Iterator[bytes] = iter(()) if request.method == "HEAD" else store.chunks(key)
     return StreamingResponse(chunks, headers=headers, media_type=grant.content_type)
 

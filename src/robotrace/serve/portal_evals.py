@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
-from sqlalchemy import and_, select
+from sqlalchemy import BigInteger, and_, literal, select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.evals import counts_of, run_or_404, summary_of
@@ -104,7 +104,7 @@ def _eval_view(services: Services, viewer: Viewer, eval_run_id: str, *, after: i
                 Episode,
                 and_(Episode.id == EvalResult.baseline_episode_id, Episode.project_id == viewer.project_id),
             )
-            .where(EvalResult.eval_run_id == run.id, EvalResult.position > after)
+            .where(EvalResult.eval_run_id == run.id, EvalResult.position > literal(after, BigInteger))
             .order_by(EvalResult.position)
             .limit(_RESULTS_PAGE_SIZE + 1)
         )

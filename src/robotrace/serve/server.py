@@ -20,6 +20,7 @@ from robotrace.errors import ConfigurationError
 from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
 from robotrace.serve.audit import Actor
+from robotrace.serve.collector import Collector
 from robotrace.serve.connections import MAX_HEAD_BYTES, BoundedProtocol, max_connections
 from robotrace.serve.database import Database
 from robotrace.serve.housekeeping import Housekeeping
@@ -31,9 +32,9 @@ from robotrace.serve.renders import Renders, Runner
 from robotrace.serve.services import Services
 from robotrace.serve.sessions import Cookies
 from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+from robotrace.serve.storage import open_store, require_same_store
 
-__all__ = ["Deployment"]
+__all__ = ["Deployment", "listen"]
 
 _SECRET_BYTES = 32
 _BACKLOG = 2048
@@ -162,15 +163,15 @@ class Deployment:
         settings = self._settings
         try:
             secret = self._open_data_dir()
-            store = LocalStore(settings.objects_dir, secret)
-            store.discard_incoming()
+            store = open_store(settings, secret)
             shutil.rmtree(settings.renders_dir, ignore_errors=True)  # what a killed one left
         except OSError as error:
             raise ConfigurationError(f"the data folder {settings.data_dir} cannot be used: {error.strerror}") from error
-        listener = self._open.enter_context(_listen(settings.host, settings.port))
+        listener = self._open.enter_context(listen(settings.host, settings.port))
         self._database = Database(settings.database_url)
         self._open.callback(self._database.close)
         self._database.migrate()
+        require_same_store(settings, self._database, store, secret)
         cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
         services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
         self._housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
@@ -197,12 +198,15 @@ class Deployment:
         self._thread.start()
         self._wait_until_started(self._server, self._thread)
         with self._database.write() as session:
-            self.internal_key = replace_internal_key(session)
+            self.internal_key = replace_internal_key(session, _secret(settings.instance_path).hex())
             if not has_keys(session):
                 self.first_key = create_key(session, _OPERATOR, "first")
         self._housekeeping.start()
         self._renders.start()
         self._janitor.start()
+        collector = Collector(services)
+        self._open.callback(collector.stop)
+        collector.start()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         name = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"
@@ -217,9 +221,10 @@ class Deployment:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(f"another deployment runs on {settings.data_dir}; stop it first") from None
-        # SQLite gives its journal the mode of the database.
-        os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
-        return _secret(settings.secret_path)
+        if not settings.database:
+            # SQLite gives its journal the mode of the database.
+            os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
+        return settings.signing_secret or _secret(settings.secret_path)
 
     def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
         try:
@@ -247,7 +252,12 @@ def _require_own_code(settings: Settings) -> None:
             )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: The port is in use, or cannot be had.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
+from robotrace.errors import ConfigurationError
 from robotrace.serve.hosts import checked_public_url, is_loopback
 from robotrace.serve.rate_limits import DEFAULT_RATE
 
 __all__ = ["Settings"]
+
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
+_MIN_SECRET_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class Settings:
             this machine when there is a ``public_url``, else none.
         rate_limit: Calls a second and key; None: any number.
         audit_days: How long the audit log goes back.
+        database: ``postgresql://…``; empty for SQLite in the data folder.
+        storage: ``s3://…`` and alike, see :class:`robotrace.serve.bucket.BucketStore`; empty for the data folder.
+        secret: What signs object URLs, at least 32 characters; empty for the one in the data folder.
 
     Raises:
         ConfigurationError: ``public_url`` is none.
@@ -50,6 +58,9 @@ class Settings:
     forwarded_allow_ips: str | None = None
     rate_limit: float | None = DEFAULT_RATE
     audit_days: int = 400
+    database: str = field(default="", repr=False)
+    storage: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a public URL that is none."""
@@ -81,13 +92,43 @@ class Settings:
 
     @property
     def database_url(self) -> URL:
-        """The database; an object, since a path may hold what a URL string would have to quote."""
-        return URL.create("sqlite", database=str(self.database_path.absolute()))
+        """The database; an object, since a path may hold what a URL string would have to quote.
+
+        Raises:
+            ConfigurationError: ``database`` is no URL of PostgreSQL.
+        """
+        if not self.database:
+            return URL.create("sqlite", database=str(self.database_path.absolute()))
+        try:
+            url = make_url(self.database)
+        except (ArgumentError, ValueError):  # neither is quoted: what is no URL may be a password
+            raise ConfigurationError("--database is no URL; it takes postgresql://USER@HOST/NAME") from None
+        if url.drivername not in _POSTGRES:
+            raise ConfigurationError(f"--database takes postgresql://USER@HOST/NAME, not {url.drivername}")
+        return url.set(drivername="postgresql+psycopg")
+
+    @property
+    def signing_secret(self) -> bytes | None:
+        """What signs object URLs where the settings say so, else None.
+
+        Raises:
+            ConfigurationError: It is too short to be one.
+        """
+        if not self.secret:
+            return None
+        if len(self.secret) < _MIN_SECRET_LENGTH:
+            raise ConfigurationError(f"the secret that signs URLs has fewer than {_MIN_SECRET_LENGTH} characters")
+        return self.secret.encode(errors="surrogateescape")
 
     @property
     def objects_dir(self) -> Path:
         """The root of the local object store."""
         return self.data_dir / "objects"
+
+    @property
+    def bucket_dir(self) -> Path:
+        """Files of a bucket that are kept on this machine for a while."""
+        return self.data_dir / "bucket"
 
     @property
     def renders_dir(self) -> Path:
@@ -98,6 +139,11 @@ class Settings:
     def secret_path(self) -> Path:
         """The 32 random bytes that sign object URLs."""
         return self.data_dir / "secret"
+
+    @property
+    def instance_path(self) -> Path:
+        """32 random bytes that tell this folder's deployment from other replicas."""
+        return self.data_dir / "instance"
 
     @property
     def lock_path(self) -> Path:
