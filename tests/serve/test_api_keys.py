@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from robotrace.serve.database import Database
-from robotrace.serve.housekeeping import Housekeeping, KeyUses
+from robotrace.serve.key_uses import KeyUses
 from robotrace.serve.models import ApiKey, utc_now
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
@@ -109,16 +109,15 @@ def test_the_last_use_is_written_once_a_minute_and_at_the_end(settings: Settings
 def test_many_uses_are_one_write_and_none_is_none(settings: Settings, deployment: Deployment) -> None:
     database, uses = Database(settings.database_url), KeyUses()
     try:
-        housekeeping = Housekeeping(database, uses, audit_days=400)
-        housekeeping.round(trim=False)
+        assert uses.write(database) == 0
         for number in (2, 2, 2, 99):  # 99: a key that is gone
             uses.note(number)
-        housekeeping.round(trim=False)
+        assert uses.write(database) == 2
         with database.read() as session:
             found = session.get(ApiKey, 2)
             assert found is not None
             assert found.last_used_at is not None
             assert utc_now() - found.last_used_at < timedelta(minutes=10)
-        assert uses.take() == {}
+        assert uses.write(database) == 0
     finally:
         database.close()

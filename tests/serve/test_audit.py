@@ -11,9 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from robotrace.serve.audit import Actor, audit
+from robotrace.serve.audit import Actor, audit, trim_audit
 from robotrace.serve.database import Database
-from robotrace.serve.housekeeping import Housekeeping, KeyUses
 from robotrace.serve.models import AuditEntry, utc_now
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
@@ -135,7 +134,7 @@ def test_what_is_too_old_is_forgotten_and_long_texts_are_cut(beside: Database) -
             session.flush()
         for entry in session.scalars(select(AuditEntry).where(AuditEntry.action == "x.done")):
             entry.created_at = utc_now() - timedelta(days=int(entry.target.split()[0]), seconds=-60)
-    Housekeeping(beside, KeyUses(), audit_days=9).round(trim=True)
+    assert trim_audit(beside, utc_now() - timedelta(days=9)) == 1
     with beside.read() as session:
         (left,) = session.scalars(select(AuditEntry).where(AuditEntry.action == "x.done"))
         assert left.target.startswith("9 ")

@@ -19,6 +19,14 @@ def test_loopback_names_are_answered(deployment, host):
     assert httpx.get(f"{deployment.base_url}/portal/episodes.json", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded"])
+def test_where_nobody_signs_in_a_proxy_lets_nobody_in(deployment, header):
+    for path in ("/portal/episodes.json", "/metrics", "/api/episodes"):
+        answer = httpx.get(deployment.base_url + path, headers={header: "203.0.113.9"})
+        assert answer.status_code == 400
+        assert "--public-url" in answer.json()["error"]
+
+
 def test_signed_urls_name_the_host_the_client_used(deployment, objects_dir):
     headers = {"Authorization": f"Bearer {deployment.internal_key}", "Host": "localhost:99"}
     created = httpx.post(f"{deployment.base_url}/api/ingest/episode", json={}, headers=headers).json()

@@ -75,6 +75,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         Guard,
         hosts=served_names(settings.host, settings.public_url),
         addresses=is_wildcard(settings.host),
+        direct=not settings.asks_for_sign_in,
         store_origin=services.store.origin,
     )
     app.state.metrics = operations.make_metrics(services, renders)

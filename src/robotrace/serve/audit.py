@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from robotrace.serve.database import Database
 from robotrace.serve.models import AuditEntry, utc_now
 
 __all__ = ["Actor", "HasActor", "audit", "trim_audit"]
@@ -62,6 +63,7 @@ def audit(session: Session, actor: HasActor, action: str, target: str, **details
     )
 
 
-def trim_audit(session: Session, before: datetime) -> None:
-    """Forget what is older."""
-    session.execute(delete(AuditEntry).where(AuditEntry.created_at < before))
+def trim_audit(database: Database, before: datetime) -> int:
+    """Forget what is older; returns how many entries that were."""
+    with database.write() as session:
+        return session.execute(delete(AuditEntry).where(AuditEntry.created_at < before)).rowcount

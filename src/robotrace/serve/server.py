@@ -20,10 +20,8 @@ from robotrace.errors import ConfigurationError
 from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
 from robotrace.serve.audit import Actor
-from robotrace.serve.collector import Collector
 from robotrace.serve.connections import MAX_HEAD_BYTES, BoundedProtocol, max_connections
 from robotrace.serve.database import Database
-from robotrace.serve.housekeeping import Housekeeping
 from robotrace.serve.janitor import Janitor
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
 from robotrace.serve.models import DEFAULT_PROJECT_ID
@@ -41,7 +39,6 @@ _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
 # After the grace, requests are cut off; what else may take its time does so meanwhile.
 _CUT_OFF_S = 1.2
-_STOP_S = 2.0
 _JANITOR_TIMEOUT_S = 0.3  # it is between two objects, or asleep
 _RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
 
@@ -79,7 +76,6 @@ class Deployment:
         self._database: Database | None = None
         self._renders: Renders | None = None
         self._janitor: Janitor | None = None
-        self._housekeeping: Housekeeping | None = None
         self.base_url = ""
         self.public_url = ""
         self.first_key: str | None = None
@@ -115,13 +111,10 @@ class Deployment:
     def stop(self) -> None:
         """Stop serving, within ``settings.grace_s`` (which requests under way get) and 2 s. Harmless when stopped."""
         with self._lock:
-            deadline = time.monotonic() + self._settings.grace_s + _STOP_S
             if self._renders is not None:
                 self._renders.cancel_all()
             if self._janitor is not None:
                 self._janitor.stop()
-            if self._housekeeping is not None:
-                self._housekeeping.stop()
             if self._server is not None and self._thread is not None:
                 self._server.should_exit = True
                 self._thread.join(self._settings.grace_s + _CUT_OFF_S)
@@ -129,8 +122,6 @@ class Deployment:
                 self._janitor.join(_JANITOR_TIMEOUT_S)
             if self._renders is not None:
                 self._renders.join(_RENDERS_TIMEOUT_S)
-            if self._housekeeping is not None:
-                self._housekeeping.join(max(0.0, deadline - time.monotonic()))
             self._open.close()
 
     def wait(self) -> None:
@@ -174,7 +165,6 @@ class Deployment:
         require_same_store(settings, self._database, store, secret)
         cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
         services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
-        self._housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
         self._renders = Renders(services, run=self._run)
         self._janitor = Janitor(services)
         config = uvicorn.Config(
@@ -201,12 +191,8 @@ class Deployment:
             self.internal_key = replace_internal_key(session, _secret(settings.instance_path).hex())
             if not has_keys(session):
                 self.first_key = create_key(session, _OPERATOR, "first")
-        self._housekeeping.start()
         self._renders.start()
         self._janitor.start()
-        collector = Collector(services)
-        self._open.callback(collector.stop)
-        collector.start()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         name = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"

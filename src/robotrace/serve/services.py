@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import GuessLimit
-from robotrace.serve.housekeeping import KeyUses
+from robotrace.serve.key_uses import KeyUses
 from robotrace.serve.keys import find_key, key_prefix
 from robotrace.serve.models import Project
 from robotrace.serve.projects import list_projects

@@ -73,7 +73,8 @@ class Settings:
 
         Not a question of where a request comes from: behind a proxy all of them come from this machine.
         """
-        return self.public_url is not None or not is_loopback(self.host)
+        by_proxy = self.public_url is not None or self.forwarded_allow_ips is not None
+        return by_proxy or not is_loopback(self.host)
 
     @property
     def runs_code(self) -> bool:
