@@ -21,7 +21,6 @@ __all__ = ["make_metrics", "router"]
 
 _logger = logging.getLogger(__name__)
 _PROBED_KEY = "readyz"
-# What a proxy adds; with one of them, the peer is the proxy.
 
 router = APIRouter()
 
