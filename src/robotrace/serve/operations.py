@@ -74,10 +74,10 @@ def read_metrics(request: Request) -> Response:
     settings = get_services(request).settings
     # Where others reach the deployment, it is a proxy that asks from this machine.
     local = settings.metrics == "local" and not settings.asks_for_sign_in and _is_local(request)
-    if settings.metrics != "public" and not local:
-        # They tell of every project: the operator's is the first one.
-        if require_key(request).project_id != DEFAULT_PROJECT_ID:
-            raise HTTPException(403, "the metrics take a key of the project default")
+    open_to_all = local or settings.metrics == "public"
+    # They tell of every project: the operator's is the first one.
+    if not open_to_all and require_key(request).project_id != DEFAULT_PROJECT_ID:
+        raise HTTPException(403, "the metrics take a key of the project default")
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
