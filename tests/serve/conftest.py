@@ -73,6 +73,19 @@ def servers(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def amazon(servers):
+    """The URL of a bucket of moto's, which checks no signature and does the rest as Amazon does."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        httpx.put(f"http://{host}:{port}/bucket").raise_for_status()
+        yield f"s3://bucket/some/prefix?endpoint=http://{host}:{port}&region=us-east-1"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
 def settings(tmp_path_factory, request):
     """Of a deployment on the backend that ``ROBOTRACE_TEST_BACKEND`` names."""
     data_dir = tmp_path_factory.mktemp("deployment") / "data"

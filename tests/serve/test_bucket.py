@@ -388,18 +388,6 @@ def copied(settings, folder):
 # --- S3 as such: moto checks no signature, and does the rest as Amazon
 
 
-@pytest.fixture(scope="module")
-def amazon(servers):
-    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        httpx.put(f"http://{host}:{port}/bucket").raise_for_status()
-        yield f"s3://bucket/some/prefix?endpoint=http://{host}:{port}&region=us-east-1"
-    finally:
-        server.stop()
-
-
 def test_a_large_file_goes_in_parts_and_a_part_of_it_can_be_read(amazon, tmp_path):
     store = BucketStore(amazon, SECRET_KEY, tmp_path / "work")
     content = b"0123456789" * 4_000_000  # more than two parts of 16 MiB
