@@ -45,7 +45,7 @@ class Api:
     def put(self, created, kind, content):
         url = next(entry["url"] for entry in created["upload_urls"] if entry["kind"] == kind)
         headers = {"Content-Type": CONTENT_TYPES.get(kind, "application/octet-stream")}
-        return httpx.put(url, content=content, headers=headers)
+        return httpx.put(url, content=content, headers=headers, timeout=60)
 
     def finalize(self, episode_id, **body):
         return self.http.post(f"/api/ingest/episode/{episode_id}/finalize", json={"status": "ready"} | body)
@@ -110,7 +110,7 @@ def deployment(settings):
 @pytest.fixture(scope="module")
 def api(deployment):
     headers = {"Authorization": f"Bearer {deployment.internal_key}"}
-    with httpx.Client(base_url=deployment.base_url, headers=headers) as http:
+    with httpx.Client(base_url=deployment.base_url, headers=headers, timeout=60) as http:
         yield Api(http)
 
 
