@@ -45,7 +45,7 @@ class Api:
     def put(self, created, kind, content):
         url = next(entry["url"] for entry in created["upload_urls"] if entry["kind"] == kind)
         headers = {"Content-Type": CONTENT_TYPES.get(kind.partition(".")[0], "application/octet-stream")}
-        return httpx.put(url, content=content, headers=headers)
+        return httpx.put(url, content=content, headers=headers, timeout=60)
 
     def finalize(self, episode_id, **body):
         return self.http.post(f"/api/ingest/episode/{episode_id}/finalize", json={"status": "ready"} | body)
@@ -70,6 +70,19 @@ def servers(tmp_path_factory):
     """A PostgreSQL and an S3 store."""
     with run_servers(tmp_path_factory.mktemp("servers")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def amazon(servers):
+    """The URL of a bucket of moto's, which checks no signature and does the rest as Amazon does."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        httpx.put(f"http://{host}:{port}/bucket").raise_for_status()
+        yield f"s3://bucket/some/prefix?endpoint=http://{host}:{port}&region=us-east-1"
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +115,7 @@ def deployment(settings):
 @pytest.fixture(scope="module")
 def api(deployment):
     headers = {"Authorization": f"Bearer {deployment.internal_key}"}
-    with httpx.Client(base_url=deployment.base_url, headers=headers) as http:
+    with httpx.Client(base_url=deployment.base_url, headers=headers, timeout=60) as http:
         yield Api(http)
 
 

@@ -132,7 +132,10 @@ def publish(
     """Send an episode as the SDK would; returns its id. ``finalize=None`` leaves it recording."""
     files = files or {}
     with httpx.Client(
-        base_url=deployment.base_url, headers={"Authorization": f"Bearer {deployment.internal_key}"}, trust_env=False
+        base_url=deployment.base_url,
+        headers={"Authorization": f"Bearer {deployment.internal_key}"},
+        trust_env=False,
+        timeout=60,
     ) as client:
         answer = client.post(
             "/api/ingest/episode",
@@ -146,7 +149,9 @@ def publish(
             content_type = "video/mp4" if kind == "video" else "application/octet-stream"
             content = files[kind].read_bytes()
             # Without the client's key: a store refuses two credentials at once.
-            stored = httpx.put(target["url"], content=content, headers={"Content-Type": content_type}, trust_env=False)
+            stored = httpx.put(
+                target["url"], content=content, headers={"Content-Type": content_type}, trust_env=False, timeout=60
+            )
             assert stored.is_success, stored.text
         if finalize is not None:
             closed = client.post(f"/api/ingest/episode/{opened['episode_id']}/finalize", json=finalize)

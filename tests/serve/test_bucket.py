@@ -165,7 +165,7 @@ def test_a_client_that_gives_up_waiting_finds_the_work_done(api, claim, monkeypa
     url, headers = f"{api.http.base_url}/api/ingest/episode/{created['episode_id']}/finalize", api.http.headers
     body = {"status": "ready", "artifacts": [claim("sensors", b"slow")]}
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(url, json=body, headers=headers, timeout=0.3)
+        httpx.post(url, json=body, headers=headers, timeout=httpx.Timeout(60, read=2))
     eventually(lambda: reads)
     answers = []
     again = threading.Thread(target=lambda: answers.append(httpx.post(url, json=body, headers=headers, timeout=60)))
@@ -297,7 +297,7 @@ def test_where_a_bucket_takes_no_put_the_file_comes_through_us(servers, tmp_path
     own = Settings(tmp_path / "data", port=0, storage=servers.storage())
     with Deployment(own) as deployment:
         headers = {"Authorization": f"Bearer {deployment.internal_key}"}
-        with httpx.Client(base_url=deployment.base_url, headers=headers) as http:
+        with httpx.Client(base_url=deployment.base_url, headers=headers, timeout=60) as http:
             api = Api(http)
             created = api.create(request_uploads=["sensors"])
             assert url_of(created).startswith(f"{deployment.base_url}/objects/")
@@ -386,18 +386,6 @@ def copied(settings, folder):
 
 
 # --- S3 as such: moto checks no signature, and does the rest as Amazon
-
-
-@pytest.fixture(scope="module")
-def amazon(servers):
-    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        httpx.put(f"http://{host}:{port}/bucket").raise_for_status()
-        yield f"s3://bucket/some/prefix?endpoint=http://{host}:{port}&region=us-east-1"
-    finally:
-        server.stop()
 
 
 def test_a_large_file_goes_in_parts_and_a_part_of_it_can_be_read(amazon, tmp_path):

@@ -143,7 +143,7 @@ def test_eight_writers_lose_nothing_and_double_nothing_when_the_server_is_killed
         sent = dict(zip(numbers, sent, strict=True))
     assert load.wrong == []
     headers = {"Authorization": f"Bearer {server.key}"}
-    with httpx.Client(base_url=server.base_url, headers=headers, follow_redirects=True) as http:
+    with httpx.Client(base_url=server.base_url, headers=headers, follow_redirects=True, timeout=60) as http:
         listed = http.get("/api/episodes?limit=200").json()["episodes"]
         assert sorted(episode["name"] for episode in listed) == sorted(f"episode {number}" for number in numbers)
         assert {episode["status"] for episode in listed} == {"ready"}

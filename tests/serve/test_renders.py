@@ -43,8 +43,8 @@ class Site:
         self.deployment = deployment
         self.url = deployment.base_url
         headers = {"Authorization": f"Bearer {deployment.internal_key}"}
-        self.api = Api(httpx.Client(base_url=self.url, headers=headers, trust_env=False))
-        self.web = httpx.Client(base_url=self.url, headers={"Origin": self.url}, trust_env=False)
+        self.api = Api(httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60))
+        self.web = httpx.Client(base_url=self.url, headers={"Origin": self.url}, trust_env=False, timeout=60)
 
     def close(self) -> None:
         self.api.http.close()
