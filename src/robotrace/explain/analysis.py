@@ -52,6 +52,23 @@ _RULES = (
     _Rule(outcome.explicit_outcome, "explicit_outcome", 0.3, explains=False),
 )
 _WEIGHTS = {rule.code: rule.weight for rule in _RULES} | {"unexplained": 0.01}
+_CONSEQUENCES = {
+    "nan_in_observations": ("nan_in_actions",),
+    "exception": ("nan_in_actions", "nan_in_observations", "dropped_sensor", "battery"),
+    "action_saturation": (
+        "nan_in_observations",
+        "battery",
+        "dropped_sensor",
+        "frozen_sensor",
+        "clock_fault",
+        "loop_overrun",
+    ),
+    "frozen_video": ("loop_overrun",),
+}
+"""What often follows from what. A finding that comes after one of these is a consequence, where that one is sure."""
+_SURE = 0.5
+_CONSEQUENCE = 0.6
+"""What a consequence keeps of its score: enough to put it behind its cause, whatever its own confidence."""
 _LATE = 0.3
 """What a finding at the very end loses: a consequence comes later than its cause, but confidence counts for more."""
 
@@ -94,14 +111,21 @@ def analyze(episode: EpisodeFacts, skipped: Sequence[Skipped] = ()) -> Analysis:
                     explained = explained or rule.explains
     if episode.failed and not explained:
         found.append(outcome.unexplained(episode, [item.what for item in unable]))
-    ranked = sorted(found, key=lambda finding: (-_score(finding, episode), finding.code))
+    ranked = sorted(found, key=lambda finding: (-_score(finding, episode, found), finding.code))
     return Analysis(ANALYZER_VERSION, tuple(ranked), (*skipped, *unable))
 
 
-def _score(finding: Finding, episode: EpisodeFacts) -> float:
+def _score(finding: Finding, episode: EpisodeFacts, found: Sequence[Finding]) -> float:
     """Confidence × earlier onset × causes before consequences."""
     end = episode.end_s
     share = 0.5  # what has no time is neither early nor late
     if finding.onset_s is not None and end is not None and end > 0:
         share = min(max(finding.onset_s / end, 0.0), 1.0)
-    return finding.confidence * (1 - _LATE * share) * _WEIGHTS[finding.code]
+    score = finding.confidence * (1 - _LATE * share) * _WEIGHTS[finding.code]
+    return score * _CONSEQUENCE if any(_follows(finding, other) for other in found) else score
+
+
+def _follows(finding: Finding, other: Finding) -> bool:
+    if other.code not in _CONSEQUENCES.get(finding.code, ()) or other.confidence < _SURE:
+        return False
+    return finding.onset_s is not None and other.onset_s is not None and other.onset_s < finding.onset_s

@@ -52,11 +52,12 @@ def action_saturation(episode: EpisodeFacts) -> Finding | None:
 
 
 def _stuck(stream: Stream, bounds: Bounds) -> list[dict[str, Any]]:
-    table, (low, high) = stream.table, bounds
+    table = stream.table
     assert table is not None
     rows, columns = table.shape
-    if rows < _MIN_ROWS or columns != len(low):
+    if rows < _MIN_ROWS or len(bounds[0]) not in (1, columns):
         return []
+    low, high = (np.broadcast_to(side, columns) for side in bounds)
     hits = []
     for column in range(columns):
         values, span = table[:, column].astype(np.float64), high[column] - low[column]

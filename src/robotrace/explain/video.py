@@ -23,8 +23,10 @@ _FEWEST = 3
 
 def frozen_video(episode: EpisodeFacts) -> Finding | None:
     """No frame comes any more, or not for a second and more, while the streams go on."""
-    frames = _frames(episode)
-    end = episode.end_s
+    lost = sum(count for count, _ in _accounts(episode).values())
+    if lost:
+        raise CannotJudge(f"the recorder itself left out {lost} frames: a gap says nothing of the camera")
+    frames, end = _frames(episode), episode.end_s
     if end is None:
         raise CannotJudge("the episode's length is not known")
     intervals = np.diff(frames)
@@ -50,14 +52,12 @@ def frozen_video(episode: EpisodeFacts) -> Finding | None:
 
 def dropped_frames(episode: EpisodeFacts) -> Finding | None:
     """Frames that are missing here and there: by the recorder's own count, or as gaps between their times."""
-    accounts = episode.part("video").get("cameras")
-    cameras = [item for item in accounts if isinstance(item, dict)] if isinstance(accounts, list) else []
-    counted = {str(item.get("name")): _lost(item) for item in cameras}
+    counted = _accounts(episode)
     lost = {name: count for name, (count, of) in counted.items() if count >= max(_FEWEST, _DROPPED_SHARE * of)}
     try:
         frames = _frames(episode)
     except CannotJudge:
-        if not cameras:
+        if not counted:
             raise
         frames = np.zeros(0)
     intervals = np.diff(frames)
@@ -80,6 +80,13 @@ def dropped_frames(episode: EpisodeFacts) -> Finding | None:
         ("video",),
         "Give the encoder a processor of its own, film fewer steps, or check the camera's link.",
     )
+
+
+def _accounts(episode: EpisodeFacts) -> dict[str, tuple[int, int]]:
+    """Of each camera by name: the frames that are not in the video, and all there were."""
+    cameras = episode.part("video").get("cameras")
+    listed = cameras if isinstance(cameras, list) else []
+    return {str(item.get("name")): _lost(item) for item in listed if isinstance(item, dict)}
 
 
 def _lost(account: dict[str, Any]) -> tuple[int, int]:
