@@ -23,6 +23,7 @@ from robotrace.serve import (
     reproductions,
     verify,
 )
+from robotrace.serve.database import UnstorableText
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
 from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.services import Services
@@ -54,6 +55,7 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(StoreError, _refused)
     app.add_exception_handler(RenderRefused, _refused)
+    app.add_exception_handler(UnstorableText, _unstorable)
     app.add_exception_handler(Exception, _internal_error)
     host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
     app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
@@ -93,6 +95,10 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (StoreError, RenderRefused))
     return JSONResponse({"error": str(error)}, error.status_code)
+
+
+def _unstorable(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 400)
 
 
 def _internal_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Giving a file its place in a slot of an episode, whoever brings it."""
+"""Giving a file its place in a slot of an episode, whoever brings it and however it comes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ import errno
 from collections.abc import Callable
 from typing import TypeVar
 
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
 from sqlalchemy.orm import Session
 
-from robotrace.serve.artifacts import artifact_key, file_name
+from robotrace.serve.artifacts import (
+    MAX_SIZE,
+    artifact_key,
+    content_type,
+    episode_folder,
+    file_name,
+    split_artifact_key,
+)
 from robotrace.serve.episodes import artifact_of
 from robotrace.serve.models import Artifact, Episode, utc_now
 from robotrace.serve.schemas import ArtifactKind
-from robotrace.serve.services import Services
-from robotrace.serve.store import ObjectWriter, StoreError, sync_folder
+from robotrace.serve.services import Services, get_services
+from robotrace.serve.store import ObjectWriter, Staged, StoreError
 
-__all__ = ["keep_artifact", "with_space"]
+__all__ = ["collect_arrivals", "collect_first", "keep_artifact", "with_space"]
 
 _T = TypeVar("_T")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# Each reads a whole file; more at once would not be faster, and all together may not take the threads of the requests.
+_MAX_COLLECTING = 8
 
 
 def keep_artifact(
@@ -44,34 +55,117 @@ def keep_artifact(
         StoreError: 404 when there is no such episode, 409 when it is archived, or finalized with another file in this
             slot, 507 when the disk is full.
     """
-    key = artifact_key(episode_id, kind)
-    path = services.store.path(key)
     # The slow part first: nobody else can write to the database inside the transaction.
     with_space(writer.flush)
-    with services.database.write() as session:
+    staged = services.store.stage(artifact_key(episode_id, kind), writer, content_type)
+    _keep(services, episode_id, kind, staged, content_type=content_type, also=also)
+
+
+async def collect_first(episode_id: str, request: Request) -> None:
+    """A dependency of routes that work with what has arrived: first collects what was PUT into the bucket.
+
+    A client that hangs up meanwhile stops nothing: its next try finds the work done.
+    """
+    services, state = get_services(request), request.app.state
+    if not services.store.origin:
+        return
+    if not hasattr(state, "collecting"):  # made here, on the loop it belongs to
+        state.collecting = CapacityLimiter(_MAX_COLLECTING)
+    await to_thread.run_sync(collect_arrivals, services, episode_id, limiter=state.collecting)
+
+
+def collect_arrivals(services: Services, episode_id: str) -> None:
+    """Give the files that were PUT past this deployment their slots; does nothing for an episode that is not there.
+
+    Raises:
+        StoreError: 413 for a file that is too large, 503 when the bucket does not answer.
+    """
+    folder = episode_folder(episode_id)
+    with services.database.read() as session:
         episode = session.get(Episode, episode_id)
-        if episode is None:
-            raise StoreError(404, "there is no such episode")
-        if episode.status == "archived":
-            raise StoreError(409, "the episode is archived")
-        artifact = artifact_of(session, episode_id, kind)
-        if artifact is not None and episode.status != "recording" and path.is_file():
-            if artifact.sha256 != writer.sha256:
-                raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
+        if episode is None or episode.status == "archived":
             return
-        if artifact is None:
-            artifact = Artifact(episode_id=episode_id, kind=kind, object_key=key)
-            session.add(artifact)
-        artifact.file_name = file_name(kind, writer.head)
-        artifact.content_type = content_type
-        artifact.size = writer.size
-        artifact.sha256 = writer.sha256
-        artifact.stored_at = utc_now()
-        if also is not None:
-            also(session, episode)
-        session.flush()
-        with_space(lambda: writer.commit(path))
-    sync_folder(path.parent)
+    if not services.store.waiting(folder):
+        return
+    with services.database.exclusive(folder):
+        for key in services.store.waiting(folder):  # again: who held the lock may have done it
+            slot = split_artifact_key(key)
+            if slot is not None:
+                _collect(services, key, *slot)
+
+
+def _collect(services: Services, key: str, episode_id: str, kind: ArtifactKind) -> None:
+    with services.database.read() as session:
+        episode, artifact = session.get(Episode, episode_id), artifact_of(session, episode_id, kind)
+        closed = episode is None or episode.status != "recording"
+        kept = artifact.object_key if artifact is not None and closed else None
+    if kept is None or services.store.size(kept) is None:
+        staged = services.store.collect(key, MAX_SIZE)
+        if staged is None:
+            return
+        try:
+            _keep(services, episode_id, kind, staged, content_type=content_type(kind))
+        except StoreError as error:
+            if error.status_code != 409:
+                raise
+            return  # it was closed meanwhile; what the client claims decides
+        kept = staged.key
+    services.store.collected(key, kept)
+
+
+def _lost(services: Services, episode_id: str, kind: ArtifactKind) -> str | None:
+    """The key of the file that a slot should have and the store has not; None when it has it, or the slot is empty."""
+    with services.database.read() as session:
+        artifact = artifact_of(session, episode_id, kind)
+        key = None if artifact is None else artifact.object_key
+    return key if key is not None and services.store.size(key) is None else None
+
+
+def _keep(
+    services: Services,
+    episode_id: str,
+    kind: ArtifactKind,
+    staged: Staged,
+    *,
+    content_type: str,
+    also: Callable[[Session, Episode], None] | None = None,
+) -> None:
+    replaced = None
+    try:
+        lost = _lost(services, episode_id, kind)
+        with services.database.write() as session:
+            episode = session.get(Episode, episode_id)
+            if episode is None:
+                raise StoreError(404, "there is no such episode")
+            if episode.status == "archived":
+                raise StoreError(409, "the episode is archived")
+            artifact = artifact_of(session, episode_id, kind)
+            if artifact is not None and artifact.object_key != lost and episode.status != "recording":
+                if artifact.sha256 != staged.sha256:
+                    raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
+                staged.discard()
+                return
+            if artifact is None:
+                artifact = Artifact(episode_id=episode_id, kind=kind)
+                session.add(artifact)
+            elif artifact.object_key != staged.key:
+                replaced = artifact.object_key
+            artifact.object_key = staged.key
+            artifact.file_name = file_name(kind, staged.head)
+            artifact.content_type = content_type
+            artifact.size = staged.size
+            artifact.sha256 = staged.sha256
+            artifact.stored_at = utc_now()
+            if also is not None:
+                also(session, episode)
+            session.flush()
+            with_space(staged.commit)
+    except BaseException:
+        staged.discard()
+        raise
+    staged.settle()
+    if replaced is not None:
+        services.store.delete(replaced)
 
 
 def with_space(action: Callable[[], _T]) -> _T:

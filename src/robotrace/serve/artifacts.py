@@ -6,12 +6,14 @@ from datetime import datetime, timedelta, timezone
 
 from robotrace.serve.models import Artifact
 from robotrace.serve.schemas import ArtifactKind, UploadUrl
-from robotrace.serve.store import LocalStore
+from robotrace.serve.store import ObjectStore
 
 __all__ = [
     "MAX_SIZE",
+    "absolute_url",
     "artifact_key",
     "content_type",
+    "episode_folder",
     "file_name",
     "signed_download",
     "signed_upload",
@@ -37,9 +39,14 @@ _SUFFIXES: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
+def episode_folder(episode_id: str) -> str:
+    """Where the keys of an episode's slots are."""
+    return f"episodes/{episode_id}"
+
+
 def artifact_key(episode_id: str, kind: ArtifactKind) -> str:
-    """The key of the object in a slot."""
-    return f"episodes/{episode_id}/{kind}"
+    """The key of a slot; in a bucket each file of it gets one of its own below that."""
+    return f"{episode_folder(episode_id)}/{kind}"
 
 
 def split_artifact_key(key: str) -> tuple[str, ArtifactKind] | None:
@@ -69,7 +76,7 @@ def content_type(kind: ArtifactKind) -> str:
     return "video/mp4" if kind == "video" else "application/octet-stream"
 
 
-def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
+def signed_upload(store: ObjectStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
     """Where to PUT the file of a slot.
 
     Args:
@@ -85,11 +92,16 @@ def signed_upload(store: LocalStore, base_url: str, episode_id: str, kind: Artif
         max_size=MAX_SIZE,
         content_type=content_type(kind),
     )
-    return UploadUrl(kind=kind, url=base_url + url, expires_at=expires, public_url=None)
+    return UploadUrl(kind=kind, url=absolute_url(base_url, url), expires_at=expires, public_url=None)
 
 
-def signed_download(store: LocalStore, artifact: Artifact) -> str:
-    """The path and query of a URL that reads an artifact; what is not video comes as an attachment."""
+def absolute_url(base_url: str, url: str) -> str:
+    """What a store signed, as a client can use it."""
+    return base_url + url if url.startswith("/") else url
+
+
+def signed_download(store: ObjectStore, artifact: Artifact) -> str:
+    """A URL that reads an artifact, relative to the deployment or absolute; what is not video comes as an attachment."""
     expires = datetime.now(timezone.utc) + _DOWNLOAD_LIFETIME
     return store.signed_get(
         artifact.object_key,

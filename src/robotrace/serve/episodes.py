@@ -8,10 +8,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session, defer
 
-from robotrace.serve.artifacts import signed_download
+from robotrace.serve.artifacts import absolute_url, signed_download
 from robotrace.serve.keyset import after_cursor, cursor_of
 from robotrace.serve.models import Artifact, Episode, Reproduction
 from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodePage, EpisodeSummary, ListedEpisode
@@ -220,7 +220,7 @@ def read_artifact(episode_id: str, kind: str, request: Request) -> RedirectRespo
         artifact = artifact_of(session, episode_id, kind)
         if artifact is None:
             raise HTTPException(404, f"the episode has no {kind}")
-        return RedirectResponse(public_base_url(request) + signed_download(services.store, artifact), 302)
+        return RedirectResponse(absolute_url(public_base_url(request), signed_download(services.store, artifact)), 302)
 
 
 def _conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
@@ -229,4 +229,5 @@ def _conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
         if value is not None:
             yield getattr(Episode, name) == value
     if filters.git_sha is not None:
-        yield Episode.git_sha.startswith(filters.git_sha, autoescape=True)
+        # Lowered on both sides: LIKE tells the cases apart in PostgreSQL and not in SQLite.
+        yield func.lower(Episode.git_sha).startswith(filters.git_sha.lower(), autoescape=True)

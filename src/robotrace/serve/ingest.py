@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, HTTPException, Request
 from sqlalchemy import select
 
+from robotrace.serve.arrivals import collect_first
 from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.models import Episode, utc_now
@@ -92,17 +93,19 @@ def sign_uploads(episode_id: str, request: Request, body: SignUploads | None = N
         return UploadUrls(episode_id=episode.id, upload_urls=_upload_urls(services, request, episode, further))
 
 
-@router.post("/episode/{episode_id}/finalize")
+@router.post("/episode/{episode_id}/finalize", dependencies=[Depends(collect_first)])
 def finalize_episode(
     episode_id: str, body: FinalizeEpisode, request: Request, background: BackgroundTasks
 ) -> FinalizedEpisode:
     """Close an episode; the first finalize counts, a repeat changes nothing and answers with what is stored."""
     services = get_services(request)
+    claims = body.artifacts or ()
+    lost = _lost_objects(services, episode_id) if claims else frozenset()
     with services.database.write() as session:
         episode = episode_or_404(session, episode_id)
         _refuse_archived(episode)
         # On a repeat too: the client deletes its copy when we say that everything has arrived.
-        _check_claims(services, episode, body.artifacts or ())
+        _check_claims(episode, claims, lost)
         if episode.status == "recording":
             _close(episode, body)
             # After the answer: demuxing a long video takes longer than a client should wait.
@@ -127,16 +130,23 @@ def _refuse_archived(episode: Episode) -> None:
 def _refuse_filled(services: Services, episode: Episode, kind: ArtifactKind) -> None:
     """A slot that was filled is closed with its episode; the PUT would say so only after all the bytes."""
     artifact = next((artifact for artifact in episode.artifacts if artifact.kind == kind), None)
-    if episode.status == "recording" or artifact is None or not services.store.path(artifact.object_key).is_file():
+    if episode.status == "recording" or artifact is None or services.store.size(artifact.object_key) is None:
         return
     raise HTTPException(409, f"the episode is {episode.status} and has its {kind}: it cannot be replaced")
 
 
-def _check_claims(services: Services, episode: Episode, claims: Iterable[ArtifactClaim]) -> None:
+def _lost_objects(services: Services, episode_id: str) -> frozenset[str]:
+    """The keys of an episode's files that the store has not; looked up before the write lock is taken."""
+    with services.database.read() as session:
+        keys = [artifact.object_key for artifact in episode_or_404(session, episode_id).artifacts]
+    return frozenset(key for key in keys if services.store.size(key) is None)
+
+
+def _check_claims(episode: Episode, claims: Iterable[ArtifactClaim], lost: Collection[str]) -> None:
     stored = {artifact.kind: artifact for artifact in episode.artifacts}
     for claim in claims:
         artifact = stored.get(claim.kind)
-        if artifact is None or not services.store.path(artifact.object_key).is_file():
+        if artifact is None or artifact.object_key in lost:
             raise HTTPException(409, f"{claim.kind}: nothing has arrived in this slot")
         if artifact.size != claim.size:
             raise HTTPException(409, f"{claim.kind}: {artifact.size} bytes have arrived, not {claim.size}")
@@ -170,4 +180,5 @@ def _set_metadata(episode: Episode, metadata: dict[str, Any]) -> None:
     episode.success = boolean(success)
     episode.reward_total = finite(reward)
     episode.steps = steps if type(steps) is int and abs(steps) <= _INT64_MAX else None
-    episode.failure_reason = reason if isinstance(reason, str) else None
+    # A NUL is no character of a text column; the metadata keep it.
+    episode.failure_reason = reason.replace("\0", "\ufffd") if isinstance(reason, str) else None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from urllib.parse import quote
+
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -11,7 +14,7 @@ from robotrace.serve.arrivals import keep_artifact, with_space
 from robotrace.serve.artifacts import split_artifact_key
 from robotrace.serve.reproductions import describe_video
 from robotrace.serve.services import Services, get_services
-from robotrace.serve.store import Grant, ObjectWriter, StoreError
+from robotrace.serve.store import Grant, LocalStore, ObjectWriter, StoreError
 
 __all__ = ["router"]
 
@@ -22,14 +25,21 @@ _BLOCK = 1024 * 1024
 
 
 @router.api_route("/{key:path}", methods=["GET", "HEAD"])
-def read_object(key: str, request: Request) -> FileResponse:
+def read_object(key: str, request: Request) -> Response:
     """Send an object, or the part of it that a Range header asks for."""
     store = get_services(request).store
     grant = store.check("GET", key, request.query_params)
-    path = store.path(key)
-    if not path.is_file():
+    size = store.size(key)
+    if size is None:
         raise StoreError(404, "there is no such object")
-    return FileResponse(path, media_type=grant.content_type, filename=grant.file_name or None)
+    if isinstance(store, LocalStore):
+        return FileResponse(store.path(key), media_type=grant.content_type, filename=grant.file_name or None)
+    # Out of a bucket, since its own URLs cannot say what a file is called: in order, and all of it.
+    headers = {"Content-Length": str(size)}
+    if grant.file_name:
+        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(grant.file_name)}"
+    chunks: Iterator[bytes] = iter(()) if request.method == "HEAD" else store.chunks(key)
+    return StreamingResponse(chunks, headers=headers, media_type=grant.content_type)
 
 
 @router.put("/{key:path}")

@@ -5,6 +5,7 @@ These routes ask for no key: they are served on loopback only.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -184,10 +185,15 @@ def series_bin(
     services = get_services(request)
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id)
-        files = {artifact.kind: services.store.path(artifact.object_key) for artifact in episode.artifacts}
-    sources = [(kind, files[kind]) for kind in ("sensors", "actions") if kind in files]
+        keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
     try:
-        return _binary(read_series(sources, start_ms=start_ms, end_ms=end_ms, points=points))
+        with ExitStack() as files:
+            sources = [
+                (kind, files.enter_context(services.store.local_file(keys[kind])))
+                for kind in ("sensors", "actions")
+                if kind in keys
+            ]
+            return _binary(read_series(sources, start_ms=start_ms, end_ms=end_ms, points=points))
     except SeriesError as error:
         raise HTTPException(422, str(error)) from error
 

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -286,13 +287,14 @@ class Renders:
             def on_progress(done: int, total: int) -> None:
                 render.done, render.total = done, total
 
-            verdict = self._run(
-                self._job(render.episode_id, path),
-                limits=self._limits,
-                on_progress=on_progress,
-                cancelled=render.cancelled,
-                folder=working,
-            )
+            with ExitStack() as files:
+                verdict = self._run(
+                    self._job(render.episode_id, path, files),
+                    limits=self._limits,
+                    on_progress=on_progress,
+                    cancelled=render.cancelled,
+                    folder=working,
+                )
             report = _report(verdict)
             if verdict.verdict == "reproduced" and verdict.video is not None:
                 self._keep(render, path, report)
@@ -304,28 +306,32 @@ class Renders:
             )
         raise _Failed(verdict.in_short)
 
-    def _job(self, episode_id: str, path: Path) -> Job:
+    def _job(self, episode_id: str, path: Path, opened: ExitStack) -> Job:
         with self._services.database.read() as session:
             episode = session.get(Episode, episode_id)
             reason = "the episode is gone" if episode is None else self.why_not(episode)
             if episode is None or reason is not None:
                 raise _Failed(reason)
-            files = {
-                artifact.kind: str(self._services.store.path(artifact.object_key)) for artifact in episode.artifacts
-            }
-            if "video" in files:
-                raise _Failed("its video has arrived by itself")
-            plan = read_plan(episode.meta)
-            return Job(
-                episode_id=episode_id,
-                metadata=episode.meta,
-                sensors=files.get("sensors"),
-                actions=files.get("actions"),
-                fps=episode.fps,
-                import_from=tuple(str(folder) for folder in self._import_from),
-                trusts_sources=False,  # it came over the wire, and so did the files
-                video=VideoRequest(str(path), max_edge=plan.max_edge, every_n_steps=plan.every_n_steps),
-            )
+            keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
+            metadata, fps = episode.meta, episode.fps
+        if "video" in keys:
+            raise _Failed("its video has arrived by itself")
+        files = {
+            kind: str(opened.enter_context(self._services.store.local_file(keys[kind])))
+            for kind in ("sensors", "actions")
+            if kind in keys
+        }
+        plan = read_plan(metadata)
+        return Job(
+            episode_id=episode_id,
+            metadata=metadata,
+            sensors=files.get("sensors"),
+            actions=files.get("actions"),
+            fps=fps,
+            import_from=tuple(str(folder) for folder in self._import_from),
+            trusts_sources=False,  # it came over the wire, and so did the files
+            video=VideoRequest(str(path), max_edge=plan.max_edge, every_n_steps=plan.every_n_steps),
+        )
 
     def _keep(self, render: _Render, path: Path, report: Report) -> None:
         """Move the video into its slot; the verdict and the metadata change with it."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from sqlalchemy.orm import Session
 
 from robotrace.reroll.jobs import MadeVideo
+from robotrace.serve.arrivals import collect_first
 from robotrace.serve.episodes import artifact_of, episode_or_404
 from robotrace.serve.models import Episode, Reproduction, utc_now
 from robotrace.serve.schemas_reroll import Report, ReportedVideo, StoredReproduction
@@ -17,7 +18,7 @@ __all__ = ["describe_video", "report_of", "router", "set_video", "store_report"]
 router = APIRouter(prefix="/api/ingest", dependencies=[Depends(require_key)])
 
 
-@router.post("/episode/{episode_id}/reproduction")
+@router.post("/episode/{episode_id}/reproduction", dependencies=[Depends(collect_first)])
 def push_reproduction(episode_id: str, body: Report, request: Request) -> StoredReproduction:
     """Store what running an episode again came to; answers with what is stored then."""
     services = get_services(request)

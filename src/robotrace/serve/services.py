@@ -10,7 +10,7 @@ from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.keys import find_key
 from robotrace.serve.settings import Settings
-from robotrace.serve.store import LocalStore
+from robotrace.serve.store import ObjectStore
 
 __all__ = ["Services", "get_services", "public_base_url", "require_key", "sent_key"]
 
@@ -21,7 +21,7 @@ class Services:
 
     settings: Settings
     database: Database
-    store: LocalStore
+    store: ObjectStore
     guesses: GuessLimit = field(default_factory=GuessLimit)
 
 

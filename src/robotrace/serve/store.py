@@ -1,62 +1,105 @@
-"""The local object store: files under one root, reached by URLs that carry their own permission.
+"""Where the bytes of artifacts lie: what every store can do, and the one in a folder of this machine.
 
-A URL is signed by HMAC-SHA256 over its method, key, expiry, largest size, content type and file name, as those of an S3
-store are; whoever holds it may do that one thing until it expires, with no other credential.
+The bucket is in :mod:`robotrace.serve.bucket`. A file arrives in two steps in both: its bytes come first, under a name
+of nobody's; they get their place in the transaction that notes them in the database.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import secrets
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
-from urllib.parse import quote, urlencode
+from typing import BinaryIO, Protocol
 
-__all__ = ["Grant", "LocalStore", "ObjectWriter", "StoreError", "sync_folder"]
+from robotrace.serve.grants import Grant, Method, StoreError, UrlSigner, check_key
 
-Method = Literal["GET", "PUT"]
+__all__ = ["Grant", "LocalStore", "ObjectStore", "ObjectWriter", "Staged", "StoreError", "sync_folder"]
 
 _INCOMING = ".incoming"
-_ROUTE = "/objects/"
+_IDENTITY = "storage-id"
+_BLOCK = 1024 * 1024
 
 
-class StoreError(Exception):
-    """A request to the store that is refused.
+class Staged(Protocol):
+    """A file whose bytes the store has, and that has no place yet.
 
-    Args:
-        status_code: The HTTP status that says so.
-        message: Why, for the one who asked.
+    Attributes:
+        key: Where it will be found.
+        size: In bytes.
+        sha256: In hex.
+        head: The first 16 bytes.
     """
 
-    def __init__(self, status_code: int, message: str) -> None:
-        super().__init__(message)
-        self.status_code = status_code
-
-
-@dataclass(frozen=True)
-class Grant:
-    """What a signed URL permits.
-
-    Args:
-        method: ``GET`` or ``PUT``.
-        key: The object's name, segments separated by ``/``.
-        expires: Seconds since the epoch.
-        max_size: The largest body of a PUT in bytes; 0 for a GET.
-        content_type: What a PUT must say it sends, what a GET is answered with.
-        file_name: The name a GET is to be saved under; empty to show it in place.
-    """
-
-    method: Method
     key: str
-    expires: int
-    max_size: int
-    content_type: str
-    file_name: str
+    size: int
+    sha256: str
+    head: bytes
+
+    def commit(self) -> None:
+        """Put it under its key; within the transaction that notes it, so never slow."""
+
+    def settle(self) -> None:
+        """After that transaction: make it last."""
+
+    def discard(self) -> None:
+        """Delete it, unless it was committed."""
+
+
+class ObjectStore(Protocol):
+    """Objects under keys, segments separated by ``/``.
+
+    Every method raises :class:`StoreError`: 400 for a key that no object can have, 503 when a bucket does not answer.
+
+    Attributes:
+        origin: Scheme and host that pages load video from, where it is not the deployment; else empty.
+    """
+
+    origin: str
+
+    def check(self, method: Method, key: str, query: Mapping[str, str]) -> Grant:
+        """What the query of an ``/objects`` URL permits; see :meth:`robotrace.serve.grants.UrlSigner.check`."""
+
+    def signed_put(self, key: str, *, expires: int, max_size: int, content_type: str) -> str:
+        """A URL that takes the file of a slot: an absolute one, or a path and query of this deployment."""
+
+    def signed_get(self, key: str, *, expires: int, content_type: str, file_name: str = "") -> str:
+        """A URL that reads one object, likewise; with a ``file_name``, as an attachment."""
+
+    def size(self, key: str) -> int | None:
+        """Of an object in bytes, None when there is none."""
+
+    def local_file(self, key: str) -> AbstractContextManager[Path]:
+        """A file to read an object from; raises :class:`StoreError` 404 when there is none."""
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object; raises :class:`StoreError` 404 when there is none."""
+
+    def put_file(self, key: str, path: Path, content_type: str) -> None:
+        """Store a copy of a file."""
+
+    def delete(self, key: str) -> None:
+        """Delete an object; that there is none is fine."""
+
+    def writer(self, max_size: int) -> ObjectWriter:
+        """Begin a file of at most ``max_size`` bytes that comes through this deployment."""
+
+    def stage(self, key: str, writer: ObjectWriter, content_type: str) -> Staged:
+        """Take what was written and flushed, for a slot with this key."""
+
+    def waiting(self, folder: str) -> Sequence[str]:
+        """The keys of slots below a folder whose files were PUT past this deployment, and are to be collected."""
+
+    def collect(self, key: str, max_size: int) -> Staged | None:
+        """Take what waits for a slot, None when it is gone; raises :class:`StoreError` 413 when it is too large."""
+
+    def collected(self, key: str, kept: str) -> None:
+        """What waited for a slot is not needed any more, nor what lies beside the object ``kept`` for the same slot."""
+
+    def identity(self) -> str:
+        """What tells this store from every other; made on the first call, and moves with its objects."""
 
 
 class LocalStore:
@@ -67,10 +110,13 @@ class LocalStore:
         secret: What URLs are signed with.
     """
 
+    origin = ""
+
     def __init__(self, root: Path, secret: bytes) -> None:
         self._root = root.resolve()
-        self._secret = secret
+        self._signer = UrlSigner(secret)
         self._incoming = self._root / _INCOMING
+        self.check = self._signer.check
         for folder in (self._root, self._incoming):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -81,29 +127,11 @@ class LocalStore:
 
     def signed_put(self, key: str, *, expires: int, max_size: int, content_type: str) -> str:
         """The path and query of a URL that stores one object."""
-        return self._url(Grant("PUT", key, expires, max_size, content_type, ""))
+        return self._signer.url(Grant("PUT", key, expires, max_size, content_type, ""))
 
     def signed_get(self, key: str, *, expires: int, content_type: str, file_name: str = "") -> str:
         """The path and query of a URL that reads one object; with a ``file_name``, as an attachment."""
-        return self._url(Grant("GET", key, expires, 0, content_type, file_name))
-
-    def check(self, method: Method, key: str, query: Mapping[str, str]) -> Grant:
-        """What the query of a URL permits to do with this object.
-
-        Raises:
-            StoreError: 400 for a key no object can have, 403 when nothing is permitted.
-        """
-        self.path(key)
-        try:
-            grant = Grant(method, key, int(query["expires"]), int(query["max"]), query["type"], query.get("name", ""))
-            given = query["signature"].encode()
-        except (KeyError, ValueError):
-            raise StoreError(403, "the URL is not signed") from None
-        if not hmac.compare_digest(self._signature(grant).encode(), given):
-            raise StoreError(403, "the signature of the URL does not fit the request")
-        if grant.expires < time.time():
-            raise StoreError(403, "the URL has expired")
-        return grant
+        return self._signer.url(Grant("GET", key, expires, 0, content_type, file_name))
 
     def path(self, key: str) -> Path:
         """Where an object lies.
@@ -111,29 +139,97 @@ class LocalStore:
         Raises:
             StoreError: 400 for a key that could lead out of the root, or to an unfinished upload.
         """
-        segments = key.split("/")
-        if "\\" in key or "\0" in key or any(not segment or segment.startswith(".") for segment in segments):
-            raise StoreError(400, "no object can have this key")
-        path = self._root.joinpath(*segments).resolve()
+        check_key(key)
+        path = self._root.joinpath(*key.split("/")).resolve()
         if not path.is_relative_to(self._root):
             raise StoreError(400, "no object can have this key")
         return path
+
+    def size(self, key: str) -> int | None:
+        """Of an object in bytes, None when there is none."""
+        path = self.path(key)
+        return path.stat().st_size if path.is_file() else None
+
+    @contextmanager
+    def local_file(self, key: str) -> Iterator[Path]:
+        """The file of an object."""
+        path = self.path(key)
+        if not path.is_file():
+            raise StoreError(404, "there is no such object")
+        yield path
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The bytes of an object."""
+        with self.local_file(key) as path, path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+
+    def put_file(self, key: str, path: Path, content_type: str) -> None:
+        """Store a copy of a file."""
+        writer = self.writer(path.stat().st_size)
+        try:
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    writer.write(block)
+            writer.flush()
+            staged = self.stage(key, writer, content_type)
+            staged.commit()
+            staged.settle()
+        finally:
+            writer.discard()
+
+    def delete(self, key: str) -> None:
+        """Delete an object; that there is none is fine."""
+        self.path(key).unlink(missing_ok=True)
 
     def writer(self, max_size: int) -> ObjectWriter:
         """Begin an object of at most ``max_size`` bytes."""
         return ObjectWriter(self._incoming / f"{secrets.token_hex(16)}.part", max_size)
 
-    def _url(self, grant: Grant) -> str:
-        self.path(grant.key)
-        query = {"expires": grant.expires, "max": grant.max_size, "type": grant.content_type}
-        if grant.file_name:
-            query["name"] = grant.file_name
-        return f"{_ROUTE}{quote(grant.key)}?{urlencode(query | {'signature': self._signature(grant)})}"
+    def stage(self, key: str, writer: ObjectWriter, content_type: str) -> Staged:
+        """Take what was written; nothing is moved before the commit."""
+        return _Written(key, writer, self.path(key))
 
-    def _signature(self, grant: Grant) -> str:
-        # repr of a tuple: no two different grants have the same text, whatever their fields hold.
-        fields = (grant.method, grant.key, grant.expires, grant.max_size, grant.content_type, grant.file_name)
-        return hmac.new(self._secret, repr(fields).encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()
+    def waiting(self, folder: str) -> Sequence[str]:
+        """Nothing: every file comes through this deployment."""
+        return ()
+
+    def collect(self, key: str, max_size: int) -> Staged | None:
+        """Nothing waits."""
+        return None
+
+    def collected(self, key: str, kept: str) -> None:
+        """Nothing waited."""
+
+    def identity(self) -> str:
+        """What tells this folder from every other."""
+        path = self._root / _IDENTITY
+        if not path.exists():
+            part = self._incoming / f"{secrets.token_hex(16)}.part"
+            part.write_text(secrets.token_hex(16))
+            try:
+                path.hardlink_to(part)  # fails where another process has just made one
+            except FileExistsError:
+                pass
+            part.unlink()
+        return path.read_text()
+
+
+class _Written:
+    """What an :class:`ObjectWriter` wrote for a :class:`LocalStore`."""
+
+    def __init__(self, key: str, writer: ObjectWriter, path: Path) -> None:
+        self.key, self.size, self.sha256, self.head = key, writer.size, writer.sha256, writer.head
+        self._writer, self._path = writer, path
+
+    def commit(self) -> None:
+        self._writer.commit(self._path)
+
+    def settle(self) -> None:
+        sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        self._writer.discard()
 
 
 class ObjectWriter:
@@ -147,9 +243,9 @@ class ObjectWriter:
     def __init__(self, part: Path, max_size: int) -> None:
         self.size = 0
         self.head = b""
+        self.part = part
         self._max_size = max_size
         self._hash = hashlib.sha256()
-        self._part = part
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
 
@@ -182,12 +278,12 @@ class ObjectWriter:
     def commit(self, target: Path) -> None:
         """Give the flushed object its name, replacing what had it; :func:`sync_folder` makes that last."""
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._part.replace(target)
+        self.part.replace(target)
 
     def discard(self) -> None:
         """Delete what was written, unless it was committed."""
         self._file.close()
-        self._part.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robotrace.serve.episodes import artifact_of
 from robotrace.serve.models import VideoIndex
 from robotrace.serve.services import Services
+from robotrace.serve.store import StoreError
 
 __all__ = ["FrameTimes", "VideoError", "ensure_video_index", "read_frame_times"]
 
@@ -94,10 +95,11 @@ def ensure_video_index(services: Services, episode_id: str) -> VideoIndex | None
         if index is not None and index.sha256 == artifact.sha256:
             session.expunge(index)
             return index
-        path, sha256 = services.store.path(artifact.object_key), artifact.sha256
+        key, sha256 = artifact.object_key, artifact.sha256
     try:
-        frames = read_frame_times(path)
-    except VideoError as error:
+        with services.store.local_file(key) as path:
+            frames = read_frame_times(path)
+    except (VideoError, StoreError) as error:
         _logger.warning("the video of episode %s has no frame times: %s", episode_id, error)
         return None
     index = VideoIndex(
