@@ -11,12 +11,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from robotrace.errors import ConfigurationError
 from robotrace.serve import database as database_module
 from robotrace.serve.database import Database
-from robotrace.serve.models import ApiKey, Base, EvalRun, Reproduction, Scenario, ScenarioResult, utc_now
+from robotrace.serve.episodes import EpisodeFilter, list_episodes
+from robotrace.serve.models import ApiKey, Base, Episode, Project, Reproduction, utc_now
 from robotrace.serve.settings import Settings
 
 WRITERS = 8
@@ -46,7 +48,7 @@ def tables(connection):
 
 
 def key(public):
-    return ApiKey(public=public, secret_sha256="0" * 64, name="x", internal=False, created_at=utc_now())
+    return ApiKey(project_id=1, public=public, secret_sha256="0" * 64, name="x", internal=False, created_at=utc_now())
 
 
 def test_the_migrations_make_exactly_the_schema_of_the_models(fresh):
@@ -66,29 +68,18 @@ def test_the_tables_of_evals_come_and_go_without_touching_what_was_there(fresh):
         )
         connection.commit()
         migrate(connection, "0002")
-    with fresh.write() as session:
-        now = utc_now()
-        session.add_all(
-            [
-                EvalRun(
-                    id="run", status="pending", candidate_policy_version="v2", meta={}, created_at=now, updated_at=now
-                ),
-                Scenario(id="scene", baseline_episode_id="kept", severity="critical", created_at=now, updated_at=now),
-            ]
-        )
-        session.flush()
-        session.add(
-            ScenarioResult(
-                id="result",
-                scenario_id="scene",
-                candidate_policy_version="v2",
-                status="pass",
-                metrics={},
-                eval_run_id="run",
-                created_at=now,
-                updated_at=now,
-            )
-        )
+    with fresh.connect() as connection:  # by hand: the models have columns of later versions
+        for statement in (
+            "INSERT INTO eval_runs (id, status, candidate_policy_version, metadata, created_at, updated_at)"
+            " VALUES ('run', 'pending', 'v2', '{}', '2026-01-01 00:00:00', '2026-01-01 00:00:00')",
+            "INSERT INTO scenarios (id, baseline_episode_id, severity, created_at, updated_at)"
+            " VALUES ('scene', 'kept', 'critical', '2026-01-01 00:00:00', '2026-01-01 00:00:00')",
+            "INSERT INTO scenario_results"
+            " (id, scenario_id, candidate_policy_version, status, metrics, eval_run_id, created_at, updated_at)"
+            " VALUES ('result', 'scene', 'v2', 'pass', '{}', 'run', '2026-01-01 00:00:00', '2026-01-01 00:00:00')",
+        ):
+            connection.exec_driver_sql(statement)
+        connection.commit()
     with fresh.connect() as connection:
         migrate(connection, "0001")
         assert tables(connection) == {"alembic_version", "api_keys", "artifacts", "episodes", "video_indexes"}
@@ -129,6 +120,91 @@ def test_the_table_of_reproductions_comes_and_goes_without_touching_what_was_the
         session.execute(text("DELETE FROM episodes"))
     with fresh.read() as session:
         assert session.query(Reproduction).count() == 0
+
+
+def test_what_there_was_belongs_to_the_project_default(fresh):
+    """Up from the version before with something in every table, down, and up again."""
+    at = "'2026-01-01 00:00:00.000000'"
+    with fresh.connect() as connection:
+        migrate(connection, "0004")
+        for statement in (
+            "INSERT INTO api_keys (public, secret_sha256, name, internal, created_at)"
+            f" VALUES ('abc', 'def', 'ci', 0, {at})",
+            "INSERT INTO episodes"
+            " (id, idempotency_key, status, source, metadata, requested_uploads, created_at, updated_at)"
+            f" VALUES ('kept', 'once', 'ready', 'sim', '{{\"a\": 1}}', '[]', {at}, {at})",
+            "INSERT INTO artifacts"
+            " (episode_id, kind, object_key, file_name, content_type, size, sha256, stored_at)"
+            f" VALUES ('kept', 'video', 'k', 'f', 't', 1, 's', {at})",
+            "INSERT INTO eval_runs (id, status, candidate_policy_version, metadata, created_at, updated_at)"
+            f" VALUES ('run', 'pending', 'v2', '{{}}', {at}, {at})",
+            "INSERT INTO scenarios (id, baseline_episode_id, severity, created_at, updated_at)"
+            f" VALUES ('scene', 'kept', 'critical', {at}, {at})",
+            "INSERT INTO scenario_results"
+            " (id, scenario_id, candidate_policy_version, status, metrics, created_at, updated_at)"
+            f" VALUES ('result', 'scene', 'v2', 'pass', '{{}}', {at}, {at})",
+        ):
+            connection.exec_driver_sql(statement)
+        connection.commit()
+    every = ("api_keys", "episodes", "artifacts", "eval_runs", "scenarios", "scenario_results")
+
+    def counts(connection):
+        return {table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() for table in every}
+
+    for _ in range(2):
+        fresh.migrate()
+        with fresh.connect() as connection:
+            assert counts(connection) == dict.fromkeys(every, 1)
+            for table in ("api_keys", "episodes", "eval_runs", "scenarios"):
+                assert connection.exec_driver_sql(f"SELECT project_id FROM {table}").scalar() == 1
+            assert connection.exec_driver_sql("SELECT id, slug FROM projects").all() == [(1, "default")]
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        with fresh.connect() as connection:
+            # As Database.migrate does: a table is replaced by a copy, and must not take others with it.
+            connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF").close()
+            migrate(connection, "0004")
+            assert "projects" not in tables(connection)
+            assert counts(connection) == dict.fromkeys(every, 1)
+            connection.invalidate()
+
+
+def test_two_projects_may_use_the_same_idempotency_key(fresh):
+    fresh.migrate()
+    now = utc_now()
+
+    def episode(name, project_id):
+        return Episode(
+            id=name,
+            project_id=project_id,
+            idempotency_key="once",
+            status="ready",
+            source="sim",
+            meta={},
+            requested_uploads=[],
+            created_at=now,
+            updated_at=now,
+        )
+
+    with fresh.write() as session:
+        session.add(Project(id=2, slug="other", name="Other", created_at=now))
+        session.flush()
+        session.add_all([episode("a", 1), episode("b", 2)])
+    with pytest.raises(IntegrityError), fresh.write() as session:
+        session.add(episode("c", 2))
+
+
+@pytest.mark.parametrize("filters", [{}, {"policy_version": "v1"}, {"seed": 7}], ids=str)
+def test_the_newest_episodes_of_a_project_are_read_in_the_order_of_an_index(fresh, filters):
+    fresh.migrate()
+    statements = []
+    with fresh.read() as session:
+        event.listen(session.connection(), "before_cursor_execute", lambda *call: statements.append(call[2:4]))
+        list_episodes(session, 1, EpisodeFilter(**filters), limit=50)
+        ((sql, parameters),) = statements
+        plan = [row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    columns = "".join(f"{name}_" for name in filters)
+    assert f"USING INDEX ix_episodes_project_id_{columns}created_at_id (project_id=?" in plan[0]
+    assert not any("TEMP B-TREE" in step for step in plan)
 
 
 def test_migrating_again_changes_nothing(fresh):

@@ -27,7 +27,7 @@ from robotrace.serve.models import utc_now
 from robotrace.serve.pages import form_fields, page
 from robotrace.serve.same_origin import refuse_in_passing, require_same_origin
 from robotrace.serve.schemas import Utc
-from robotrace.serve.services import Services, get_services, public_base_url, require_key, sent_key
+from robotrace.serve.services import PageViewer, Services, get_services, public_base_url, require_key, sent_key
 
 __all__ = ["router"]
 
@@ -139,7 +139,7 @@ def revoke_login(request: Request) -> RevokedKey:
 
 
 @router.get(_PAGE, include_in_schema=False, dependencies=[Depends(refuse_in_passing)])
-def auth_page(request: Request, code: str = "") -> HTMLResponse:
+def auth_page(request: Request, viewer: PageViewer, code: str = "") -> HTMLResponse:
     """The form for a code, or the login that a code stands for."""
     if not code.strip():
         return _form()
@@ -155,8 +155,10 @@ def auth_page(request: Request, code: str = "") -> HTMLResponse:
 
 
 @router.post(_PAGE, include_in_schema=False, dependencies=[Depends(require_same_origin)])
-def decide_login(request: Request, fields: Annotated[dict[str, str], Depends(form_fields)]) -> Response:
-    """Approve or deny a login, and show what became of it."""
+def decide_login(
+    request: Request, viewer: PageViewer, fields: Annotated[dict[str, str], Depends(form_fields)]
+) -> Response:
+    """Approve or deny a login, whose key is then of the viewer's project, and show what became of it."""
     services = get_services(request)
     code, decision = fields.get("code", ""), fields.get("decision", "")
     if decision not in ("approve", "deny"):
@@ -168,6 +170,7 @@ def decide_login(request: Request, fields: Annotated[dict[str, str], Depends(for
         found = find_session(session, code, utc_now())
         if found is not None and found.status == "pending":
             found.status = "approved" if decision == "approve" else "denied"
+            found.project_id = viewer.project_id
     if found is None:
         return _wrong(services, code)
     return RedirectResponse(f"{_PAGE}?code={canonical_user_code(code)}", 303)

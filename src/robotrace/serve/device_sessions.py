@@ -178,7 +178,8 @@ def redeem(session: Session, device_code: str, now: datetime) -> str | None:
     if found is None or found.status != "approved":
         return None
     found.status = "consumed"
-    return create_key(session, f"login from {found.hostname}" if found.hostname else "login")
+    assert found.project_id is not None  # set with the approval
+    return create_key(session, found.project_id, f"login from {found.hostname}" if found.hostname else "login")
 
 
 def _by_device_code(session: Session, device_code: str, now: datetime) -> DeviceSession | None:

@@ -15,7 +15,7 @@ from robotrace.serve.artifacts import absolute_url, signed_download
 from robotrace.serve.keyset import after_cursor, cursor_of
 from robotrace.serve.models import Artifact, Episode, Reproduction
 from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodePage, EpisodeSummary, ListedEpisode
-from robotrace.serve.services import get_services, public_base_url, require_key
+from robotrace.serve.services import ApiCaller, get_services, public_base_url, require_key
 
 __all__ = [
     "HAS_VIDEO",
@@ -89,12 +89,13 @@ def episode_filter(
 
 
 def list_episodes(
-    session: Session, filters: EpisodeFilter, *, limit: int, cursor: str | None = None
+    session: Session, project_id: int, filters: EpisodeFilter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[EpisodeSummary], str | None]:
-    """A page of episodes, newest first.
+    """A page of the episodes of a project, newest first.
 
     Args:
         session: A session.
+        project_id: The project.
         filters: Which episodes.
         limit: The most episodes to return.
         cursor: Where the page before ended; None for the newest.
@@ -108,7 +109,7 @@ def list_episodes(
     query = (
         select(Episode, HAS_VIDEO)
         .options(defer(Episode.meta, raiseload=True), defer(Episode.otel, raiseload=True))
-        .where(*_conditions(filters))
+        .where(Episode.project_id == project_id, *_conditions(filters))
     )
     if cursor is not None:
         query = query.where(after_cursor(Episode.created_at, Episode.id, cursor))
@@ -143,14 +144,14 @@ def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
     )
 
 
-def episode_or_404(session: Session, episode_id: str) -> Episode:
-    """The episode.
+def episode_or_404(session: Session, episode_id: str, project_id: int) -> Episode:
+    """The episode of a project.
 
     Raises:
-        HTTPException: 404 when there is none.
+        HTTPException: 404 when there is none; of an episode of another project it says the same.
     """
     episode = session.get(Episode, episode_id)
-    if episode is None:
+    if episode is None or episode.project_id != project_id:
         raise HTTPException(404, "there is no such episode")
     return episode
 
@@ -163,21 +164,22 @@ def artifact_of(session: Session, episode_id: str, kind: str) -> Artifact | None
 @router.get("")
 def read_episodes(
     request: Request,
+    caller: ApiCaller,
     filters: Annotated[EpisodeFilter, Depends(episode_filter)],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str = "",
 ) -> EpisodePage:
     """A page of episodes, newest first; ``next`` is the cursor of the page after it."""
     with get_services(request).database.read() as session:
-        episodes, following = list_episodes(session, filters, limit=limit, cursor=cursor or None)
+        episodes, following = list_episodes(session, caller.project_id, filters, limit=limit, cursor=cursor or None)
     return EpisodePage(episodes=[ListedEpisode(**dict(episode)) for episode in episodes], next=following)
 
 
 @router.get("/{episode_id}")
-def read_episode(episode_id: str, request: Request) -> EpisodeDetail:
+def read_episode(episode_id: str, request: Request, caller: ApiCaller) -> EpisodeDetail:
     """The episode, its metadata included, and what running it again came to where somebody did."""
     with get_services(request).database.read() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         checked = session.get(Reproduction, episode_id)
         return EpisodeDetail(
             episode_id=episode.id,
@@ -212,11 +214,11 @@ def read_episode(episode_id: str, request: Request) -> EpisodeDetail:
 
 
 @router.get("/{episode_id}/artifact/{kind}", status_code=302, response_class=RedirectResponse)
-def read_artifact(episode_id: str, kind: str, request: Request) -> RedirectResponse:
+def read_artifact(episode_id: str, kind: str, request: Request, caller: ApiCaller) -> RedirectResponse:
     """A redirect to the bytes of an artifact."""
     services = get_services(request)
     with services.database.read() as session:
-        episode_or_404(session, episode_id)
+        episode_or_404(session, episode_id, caller.project_id)
         artifact = artifact_of(session, episode_id, kind)
         if artifact is None:
             raise HTTPException(404, f"the episode has no {kind}")

@@ -21,7 +21,7 @@ from robotrace.serve.schemas_evals import (
     PushedEvalResult,
     PushEvalResult,
 )
-from robotrace.serve.services import get_services, require_key
+from robotrace.serve.services import ApiCaller, get_services, require_key
 
 __all__ = ["counts_of", "refuse_unknown_candidate_episode", "router", "run_or_404", "summary_of"]
 
@@ -29,12 +29,13 @@ router = APIRouter(prefix="/api/ingest/eval-run", dependencies=[Depends(require_
 
 
 @router.post("", status_code=201)
-def create_eval_run(body: CreateEvalRun, request: Request) -> CreatedEvalRun:
+def create_eval_run(body: CreateEvalRun, request: Request, caller: ApiCaller) -> CreatedEvalRun:
     """Open a run over baselines; one that does not exist is not refused here, its result will be a failed one."""
     baseline_ids = list(dict.fromkeys(body.baseline_episode_ids))
     now = utc_now()
     run = EvalRun(
         id=str(uuid.uuid4()),
+        project_id=caller.project_id,
         status="pending",
         candidate_policy_version=body.candidate_policy_version,
         baseline_policy_version=body.baseline_policy_version,
@@ -63,11 +64,11 @@ def create_eval_run(body: CreateEvalRun, request: Request) -> CreatedEvalRun:
 
 
 @router.post("/{eval_run_id}/result")
-def push_eval_result(eval_run_id: str, body: PushEvalResult, request: Request) -> PushedEvalResult:
+def push_eval_result(eval_run_id: str, body: PushEvalResult, request: Request, caller: ApiCaller) -> PushedEvalResult:
     """Store what became of a baseline; a repeat replaces it and keeps its id."""
     with get_services(request).database.write() as session:
-        run = run_or_404(session, eval_run_id)
-        refuse_unknown_candidate_episode(session, body.candidate_episode_id)
+        run = run_or_404(session, eval_run_id, caller.project_id)
+        refuse_unknown_candidate_episode(session, body.candidate_episode_id, caller.project_id)
         result = session.scalar(
             select(EvalResult).where(
                 EvalResult.eval_run_id == run.id, EvalResult.baseline_episode_id == body.baseline_episode_id
@@ -94,10 +95,10 @@ def push_eval_result(eval_run_id: str, body: PushEvalResult, request: Request) -
 
 
 @router.post("/{eval_run_id}/finalize")
-def finalize_eval_run(eval_run_id: str, body: FinalizeEvalRun, request: Request) -> FinalizedEvalRun:
+def finalize_eval_run(eval_run_id: str, body: FinalizeEvalRun, request: Request, caller: ApiCaller) -> FinalizedEvalRun:
     """End a run and roll up its results; may be repeated, the last status counts."""
     with get_services(request).database.write() as session:
-        run = run_or_404(session, eval_run_id)
+        run = run_or_404(session, eval_run_id, caller.project_id)
         summary = summary_of(session, run.id, body.status)
         run.status = body.status
         run.summary = summary.model_dump()
@@ -107,14 +108,14 @@ def finalize_eval_run(eval_run_id: str, body: FinalizeEvalRun, request: Request)
         return FinalizedEvalRun(eval_run_id=run.id, status=run.status, summary=summary)
 
 
-def run_or_404(session: Session, eval_run_id: str) -> EvalRun:
-    """The run.
+def run_or_404(session: Session, eval_run_id: str, project_id: int) -> EvalRun:
+    """The run of a project.
 
     Raises:
-        HTTPException: 404 when there is none.
+        HTTPException: 404 when there is none; of a run of another project it says the same.
     """
     run = session.get(EvalRun, eval_run_id)
-    if run is None:
+    if run is None or run.project_id != project_id:
         raise HTTPException(404, "there is no such eval run")
     return run
 
@@ -132,13 +133,16 @@ def counts_of(session: Session, eval_run_ids: Sequence[str]) -> dict[str, Counte
     return counts
 
 
-def refuse_unknown_candidate_episode(session: Session, episode_id: str | None) -> None:
-    """Refuse a link that leads nowhere; no link is fine.
+def refuse_unknown_candidate_episode(session: Session, episode_id: str | None, project_id: int) -> None:
+    """Refuse a link that leads nowhere, or out of the project; no link is fine.
 
     Raises:
         HTTPException: 404 when there is no such episode.
     """
-    if episode_id is not None and session.get(Episode, episode_id) is None:
+    if episode_id is None:
+        return
+    episode = session.get(Episode, episode_id)
+    if episode is None or episode.project_id != project_id:
         raise HTTPException(404, "candidate_episode_id: there is no such episode")
 
 

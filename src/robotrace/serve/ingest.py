@@ -26,7 +26,7 @@ from robotrace.serve.schemas import (
     UploadUrls,
 )
 from robotrace.serve.schemas_reroll import SignUploads
-from robotrace.serve.services import Services, get_services, public_base_url, require_key
+from robotrace.serve.services import ApiCaller, Services, get_services, public_base_url, require_key
 from robotrace.serve.values import boolean, finite
 from robotrace.serve.video_index import ensure_video_index
 
@@ -41,6 +41,7 @@ _INT64_MAX = 2**63 - 1
 def create_episode(
     body: CreateEpisode,
     request: Request,
+    caller: ApiCaller,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> CreatedEpisode:
     """Open an episode; a repeat with the same ``Idempotency-Key`` answers with the same one and fresh URLs."""
@@ -50,11 +51,16 @@ def create_episode(
         # The write lock is held: of two repeats at once, the second one finds the row of the first.
         episode = None
         if idempotency_key is not None:
-            episode = session.scalar(select(Episode).where(Episode.idempotency_key == idempotency_key))
+            episode = session.scalar(
+                select(Episode).where(
+                    Episode.project_id == caller.project_id, Episode.idempotency_key == idempotency_key
+                )
+            )
         if episode is None:
             now = utc_now()
             episode = Episode(
                 id=str(uuid.uuid4()),
+                project_id=caller.project_id,
                 idempotency_key=idempotency_key,
                 status="recording",
                 source=body.source,
@@ -81,12 +87,12 @@ def create_episode(
 
 
 @router.post("/episode/{episode_id}/upload-urls")
-def sign_uploads(episode_id: str, request: Request, body: SignUploads | None = None) -> UploadUrls:
+def sign_uploads(episode_id: str, request: Request, caller: ApiCaller, body: SignUploads | None = None) -> UploadUrls:
     """Sign the upload URLs of an episode again, and those of empty slots that create did not ask for."""
     services = get_services(request)
     further = [] if body is None else body.kinds
     with services.database.read() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         _refuse_archived(episode)
         for kind in further:
             _refuse_filled(services, episode, kind)
@@ -95,14 +101,14 @@ def sign_uploads(episode_id: str, request: Request, body: SignUploads | None = N
 
 @router.post("/episode/{episode_id}/finalize", dependencies=[Depends(collect_first)])
 def finalize_episode(
-    episode_id: str, body: FinalizeEpisode, request: Request, background: BackgroundTasks
+    episode_id: str, body: FinalizeEpisode, request: Request, caller: ApiCaller, background: BackgroundTasks
 ) -> FinalizedEpisode:
     """Close an episode; the first finalize counts, a repeat changes nothing and answers with what is stored."""
     services = get_services(request)
     claims = body.artifacts or ()
     lost = _lost_objects(services, episode_id) if claims else frozenset()
     with services.database.write() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         _refuse_archived(episode)
         # On a repeat too: the client deletes its copy when we say that everything has arrived.
         _check_claims(episode, claims, lost)

@@ -14,7 +14,7 @@ import string
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from robotrace.serve.models import ApiKey, utc_now
+from robotrace.serve.models import DEFAULT_PROJECT_ID, ApiKey, utc_now
 
 __all__ = ["create_key", "find_key", "has_keys", "key_prefix", "list_keys", "replace_internal_key"]
 
@@ -25,12 +25,19 @@ _KEY = re.compile(r"rt_([a-z0-9]{10})_[A-Za-z0-9_-]{43}")
 _NO_KEY_SHA256 = "0" * 64
 
 
-def create_key(session: Session, name: str, *, internal: bool = False) -> str:
-    """Make a key and return its text, which cannot be had again."""
+def create_key(session: Session, project_id: int, name: str, *, internal: bool = False) -> str:
+    """Make a key of a project and return its text, which cannot be had again."""
     public = "".join(secrets.choice(_PUBLIC_ALPHABET) for _ in range(_PUBLIC_LENGTH))
     text = f"rt_{public}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     session.add(
-        ApiKey(public=public, secret_sha256=_sha256(text), name=name[:200], internal=internal, created_at=utc_now())
+        ApiKey(
+            project_id=project_id,
+            public=public,
+            secret_sha256=_sha256(text),
+            name=name[:200],
+            internal=internal,
+            created_at=utc_now(),
+        )
     )
     return text
 
@@ -43,7 +50,7 @@ def has_keys(session: Session) -> bool:
 def replace_internal_key(session: Session) -> str:
     """Make the key of this run of the deployment; those of earlier runs stop working."""
     session.execute(delete(ApiKey).where(ApiKey.internal.is_(True)))
-    return create_key(session, "internal", internal=True)
+    return create_key(session, DEFAULT_PROJECT_ID, "internal", internal=True)
 
 
 def find_key(session: Session, text: str) -> ApiKey | None:
@@ -57,9 +64,10 @@ def find_key(session: Session, text: str) -> ApiKey | None:
     return key if same else None
 
 
-def list_keys(session: Session) -> list[ApiKey]:
-    """The keys that were made for users, newest first, revoked ones too."""
-    return list(session.scalars(select(ApiKey).where(ApiKey.internal.is_(False)).order_by(ApiKey.id.desc())))
+def list_keys(session: Session, project_id: int) -> list[ApiKey]:
+    """The keys of a project that were made for users, newest first, revoked ones too."""
+    query = select(ApiKey).where(ApiKey.project_id == project_id, ApiKey.internal.is_(False))
+    return list(session.scalars(query.order_by(ApiKey.id.desc())))
 
 
 def key_prefix(key: ApiKey) -> str:

@@ -18,12 +18,14 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 __all__ = [
+    "DEFAULT_PROJECT_ID",
     "ApiKey",
     "Artifact",
     "Base",
@@ -31,6 +33,7 @@ __all__ = [
     "Episode",
     "EvalResult",
     "EvalRun",
+    "Project",
     "Reproduction",
     "Scenario",
     "ScenarioResult",
@@ -38,6 +41,9 @@ __all__ = [
     "VideoIndex",
     "utc_now",
 ]
+
+DEFAULT_PROJECT_ID = 1
+"""Of the project "default": the one of what was there before there were projects, and the only one of most."""
 
 
 def utc_now() -> datetime:
@@ -80,12 +86,24 @@ class Base(DeclarativeBase):
     )
 
 
+class Project(Base):
+    """A tenant: keys, episodes, eval runs and scenarios are of one, and nothing of it can be seen from another."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class ApiKey(Base):
-    """A key that may ingest and read; the text itself is not stored."""
+    """A key that may ingest into a project and read it; the text itself is not stored."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     public: Mapped[str] = mapped_column(String(10), unique=True)
     secret_sha256: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(200))
@@ -104,13 +122,15 @@ class Episode(Base):
     __tablename__ = "episodes"
     __table_args__ = (
         # Lists go newest first by keyset; the filters people page through get the same order behind them.
-        Index(None, "created_at", "id"),
-        Index(None, "policy_version", "created_at", "id"),
-        Index(None, "seed", "created_at", "id"),
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "project_id", "policy_version", "created_at", "id"),
+        Index(None, "project_id", "seed", "created_at", "id"),
+        UniqueConstraint("project_id", "idempotency_key"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20))
     source: Mapped[str] = mapped_column(String(20))
     name: Mapped[str | None] = mapped_column(String(200))
@@ -192,9 +212,10 @@ class EvalRun(Base):
     """A candidate policy replayed over a list of baseline episodes."""
 
     __tablename__ = "eval_runs"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     status: Mapped[str] = mapped_column(String(20))
     candidate_policy_version: Mapped[str] = mapped_column(String(200))
     baseline_policy_version: Mapped[str | None] = mapped_column(String(200))
@@ -231,8 +252,10 @@ class Scenario(Base):
     """An episode that every candidate policy is checked against."""
 
     __tablename__ = "scenarios"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     baseline_episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), unique=True)
     severity: Mapped[str] = mapped_column(String(20))
     name: Mapped[str | None] = mapped_column(String(200))
@@ -273,6 +296,8 @@ class DeviceSession(Base):
     __tablename__ = "device_sessions"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    # None until somebody has approved it: the project of theirs.
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
     device_code_sha256: Mapped[str] = mapped_column(String(64), unique=True)
     user_code: Mapped[str] = mapped_column(String(9), unique=True)
     status: Mapped[str] = mapped_column(String(20))

@@ -1,6 +1,6 @@
 """What the pages show, as JSON and as binary; the page templates use the same functions.
 
-These routes ask for no key: they are served on loopback only.
+These routes ask for no key: :func:`robotrace.serve.services.portal_viewer` says who may see what.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
 from robotrace.serve.schemas_evals import ScenarioInfo
 from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
-from robotrace.serve.services import Services, get_services
+from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.verify import scenario_infos
 from robotrace.serve.video_index import ensure_video_index
 
@@ -83,22 +83,25 @@ class EpisodeView(BaseModel):
     rerun: RerunView
 
 
-def episode_list(services: Services, filters: EpisodeFilter, *, limit: int = 50, cursor: str = "") -> EpisodeList:
-    """A page of episodes, newest first; see :func:`robotrace.serve.episodes.list_episodes`."""
+def episode_list(
+    services: Services, viewer: Viewer, filters: EpisodeFilter, *, limit: int = 50, cursor: str = ""
+) -> EpisodeList:
+    """A page of the viewer's episodes, newest first; see :func:`robotrace.serve.episodes.list_episodes`."""
     with services.database.read() as session:
-        episodes, following = list_episodes(session, filters, limit=limit, cursor=cursor or None)
+        episodes, following = list_episodes(session, viewer.project_id, filters, limit=limit, cursor=cursor or None)
     return EpisodeList(episodes=episodes, next=following)
 
 
-def episode_view(services: Services, renders: Renders, episode_id: str) -> EpisodeView:
+def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_id: str) -> EpisodeView:
     """What the page of an episode shows.
 
     Raises:
         HTTPException: 404 when there is no such episode.
     """
+    _require_episode(services, viewer, episode_id)
     index = ensure_video_index(services, episode_id)
     with services.database.read() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, viewer.project_id)
         artifacts = [
             LinkedArtifact(
                 kind=artifact.kind,
@@ -112,7 +115,7 @@ def episode_view(services: Services, renders: Renders, episode_id: str) -> Episo
         ]
         video = next((artifact for artifact in artifacts if artifact.kind == "video"), None)
         summary = episode_summary(episode, has_video=video is not None)
-        scenario = next(iter(scenario_infos(session, episode_id)), None)
+        scenario = next(iter(scenario_infos(session, viewer.project_id, episode_id)), None)
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
         reproduction = report_of(session, episode_id)
         rerun = _rerun_view(renders, episode)
@@ -136,6 +139,11 @@ def episode_view(services: Services, renders: Renders, episode_id: str) -> Episo
     )
 
 
+def _require_episode(services: Services, viewer: Viewer, episode_id: str) -> None:
+    with services.database.read() as session:
+        episode_or_404(session, episode_id, viewer.project_id)
+
+
 def _rerun_view(renders: Renders, episode: Episode) -> RerunView:
     plan = read_plan(episode.meta)
     return RerunView(
@@ -150,24 +158,27 @@ def _rerun_view(renders: Renders, episode: Episode) -> RerunView:
 @router.get("/episodes.json")
 def episodes_json(
     request: Request,
+    viewer: PageViewer,
     filters: Annotated[EpisodeFilter, Depends(episode_filter)],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str = "",
 ) -> EpisodeList:
     """The list of episodes."""
-    return episode_list(get_services(request), filters, limit=limit, cursor=cursor)
+    return episode_list(get_services(request), viewer, filters, limit=limit, cursor=cursor)
 
 
 @router.get("/episodes/{episode_id}.json")
-def episode_json(episode_id: str, request: Request) -> EpisodeView:
+def episode_json(episode_id: str, request: Request, viewer: PageViewer) -> EpisodeView:
     """One episode."""
-    return episode_view(get_services(request), get_renders(request), episode_id)
+    return episode_view(get_services(request), get_renders(request), viewer, episode_id)
 
 
 @router.get("/episodes/{episode_id}/frames.bin")
-def frames_bin(episode_id: str, request: Request) -> Response:
+def frames_bin(episode_id: str, request: Request, viewer: PageViewer) -> Response:
     """The presentation times of the video's frames in ms, then its end: little-endian float64."""
-    index = ensure_video_index(get_services(request), episode_id)
+    services = get_services(request)
+    _require_episode(services, viewer, episode_id)
+    index = ensure_video_index(services, episode_id)
     if index is None:
         raise HTTPException(404, "the episode has no video that can be read")
     return _binary(index.times_ms)
@@ -177,6 +188,7 @@ def frames_bin(episode_id: str, request: Request) -> Response:
 def series_bin(
     episode_id: str,
     request: Request,
+    viewer: PageViewer,
     start_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     end_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     points: Annotated[int, Query(ge=1, le=50_000)] = 4000,
@@ -184,7 +196,7 @@ def series_bin(
     """The numeric streams of an episode; see :func:`robotrace.serve.series.read_series` for the format."""
     services = get_services(request)
     with services.database.read() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, viewer.project_id)
         keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
     try:
         with ExitStack() as files:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.evals import counts_of, run_or_404, summary_of
@@ -16,7 +16,7 @@ from robotrace.serve.models import Episode, EvalResult, EvalRun
 from robotrace.serve.pages import page
 from robotrace.serve.schemas import Utc
 from robotrace.serve.schemas_evals import EvalSummary
-from robotrace.serve.services import Services, get_services
+from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 
 __all__ = ["EvalList", "EvalResultView", "EvalRunDetail", "EvalRunView", "EvalView", "router"]
 
@@ -60,7 +60,7 @@ class EvalRunDetail(EvalRunView):
 
 
 class EvalResultView(BaseModel):
-    """A baseline of a run; ``baseline_exists`` says whether this deployment holds that episode."""
+    """A baseline of a run; ``baseline_exists`` says whether the project holds that episode."""
 
     eval_result_id: str
     position: int
@@ -82,8 +82,9 @@ class EvalView(BaseModel):
     next: int | None
 
 
-def _eval_list(services: Services, *, limit: int, cursor: str) -> EvalList:
-    query = select(EvalRun).order_by(EvalRun.created_at.desc(), EvalRun.id.desc()).limit(limit + 1)
+def _eval_list(services: Services, viewer: Viewer, *, limit: int, cursor: str) -> EvalList:
+    query = select(EvalRun).where(EvalRun.project_id == viewer.project_id)
+    query = query.order_by(EvalRun.created_at.desc(), EvalRun.id.desc()).limit(limit + 1)
     if cursor:
         query = query.where(after_cursor(EvalRun.created_at, EvalRun.id, cursor))
     with services.database.read() as session:
@@ -93,13 +94,16 @@ def _eval_list(services: Services, *, limit: int, cursor: str) -> EvalList:
     return EvalList(runs=runs, next=cursor_of(rows[-1].created_at, rows[-1].id) if more else None)
 
 
-def _eval_view(services: Services, eval_run_id: str, *, after: int) -> EvalView:
+def _eval_view(services: Services, viewer: Viewer, eval_run_id: str, *, after: int) -> EvalView:
     with services.database.read() as session:
-        run = run_or_404(session, eval_run_id)
+        run = run_or_404(session, eval_run_id, viewer.project_id)
         (view,) = _run_views(session, [run])
         query = (
             select(EvalResult, Episode.id, Episode.name)
-            .outerjoin(Episode, Episode.id == EvalResult.baseline_episode_id)
+            .outerjoin(
+                Episode,
+                and_(Episode.id == EvalResult.baseline_episode_id, Episode.project_id == viewer.project_id),
+            )
             .where(EvalResult.eval_run_id == run.id, EvalResult.position > after)
             .order_by(EvalResult.position)
             .limit(_RESULTS_PAGE_SIZE + 1)
@@ -149,27 +153,33 @@ def _run_views(session: Session, runs: list[EvalRun]) -> list[EvalRunView]:
 
 
 @router.get(_EVALS + ".json")
-def evals_json(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = _PAGE_SIZE, cursor: str = "") -> EvalList:
+def evals_json(
+    request: Request,
+    viewer: PageViewer,
+    limit: Annotated[int, Query(ge=1, le=200)] = _PAGE_SIZE,
+    cursor: str = "",
+) -> EvalList:
     """The list of eval runs."""
-    return _eval_list(get_services(request), limit=limit, cursor=cursor)
+    return _eval_list(get_services(request), viewer, limit=limit, cursor=cursor)
 
 
 @router.get(_EVALS + "/{eval_run_id}.json")
-def eval_json(eval_run_id: str, request: Request, after: After = -1) -> EvalView:
+def eval_json(eval_run_id: str, request: Request, viewer: PageViewer, after: After = -1) -> EvalView:
     """One eval run, with the results after a position."""
-    return _eval_view(get_services(request), eval_run_id, after=after)
+    return _eval_view(get_services(request), viewer, eval_run_id, after=after)
 
 
 @router.get(_EVALS)
-def evals_page(request: Request, cursor: str = "") -> Response:
+def evals_page(request: Request, viewer: PageViewer, cursor: str = "") -> Response:
     """The eval runs, newest first."""
     try:
-        found = _eval_list(get_services(request), limit=_PAGE_SIZE, cursor=cursor)
+        found = _eval_list(get_services(request), viewer, limit=_PAGE_SIZE, cursor=cursor)
     except HTTPException:
         # A cursor cut off on its way through a chat: the newest page is what comes closest.
         return RedirectResponse(_EVALS)
     return page(
         "evals.html",
+        viewer=viewer,
         runs=found.runs,
         newest_url=_EVALS if cursor else None,
         next_url=f"{_EVALS}?cursor={found.next}" if found.next else None,
@@ -177,15 +187,17 @@ def evals_page(request: Request, cursor: str = "") -> Response:
 
 
 @router.get(_EVALS + "/{eval_run_id}")
-def eval_page(eval_run_id: str, request: Request, after: After = -1) -> HTMLResponse:
+def eval_page(eval_run_id: str, request: Request, viewer: PageViewer, after: After = -1) -> HTMLResponse:
     """One eval run: what it comes to, and what became of each baseline."""
     try:
-        view = _eval_view(get_services(request), eval_run_id, after=after)
+        view = _eval_view(get_services(request), viewer, eval_run_id, after=after)
     except HTTPException:
-        return page("missing.html", 404, what="eval run", id=eval_run_id, home=_EVALS, home_label="All eval runs")
+        missing = {"what": "eval run", "id": eval_run_id, "home": _EVALS, "home_label": "All eval runs"}
+        return page("missing.html", 404, viewer=viewer, **missing)
     url = f"{_EVALS}/{eval_run_id}"
     return page(
         "eval.html",
+        viewer=viewer,
         run=view.run,
         results=view.results,
         first_url=url if after >= 0 else None,

@@ -20,7 +20,7 @@ from robotrace.serve.pages import REVALIDATE, page
 from robotrace.serve.portal_data import EpisodeView, episode_list, episode_view
 from robotrace.serve.portal_format import length_s
 from robotrace.serve.renders import get_renders
-from robotrace.serve.services import get_services
+from robotrace.serve.services import PageViewer, get_services
 from robotrace.serve.vendor import VENDOR_FILES, vendor_file
 
 __all__ = ["mount_static", "router"]
@@ -49,7 +49,7 @@ def home() -> RedirectResponse:
 
 
 @router.get(_EPISODES)
-def episodes_page(request: Request) -> Response:
+def episodes_page(request: Request, viewer: PageViewer) -> Response:
     """The episodes, newest first, filtered by what the address says."""
     # A form sends its empty fields, too.
     names = [field.name for field in fields(EpisodeFilter)]
@@ -58,12 +58,13 @@ def episodes_page(request: Request) -> Response:
     cursor = request.query_params.get("cursor", "")
     newest_url = f"{_EPISODES}?{urlencode(typed)}" if typed else _EPISODES
     try:
-        found = episode_list(get_services(request), filters, limit=_PAGE_SIZE, cursor=cursor)
+        found = episode_list(get_services(request), viewer, filters, limit=_PAGE_SIZE, cursor=cursor)
     except HTTPException:
         # A cursor cut off on its way through a chat: the newest page is what comes closest.
         return RedirectResponse(newest_url)
     return page(
         "episodes.html",
+        viewer=viewer,
         episodes=found.episodes,
         filters=typed,
         filter_error=error,
@@ -75,15 +76,17 @@ def episodes_page(request: Request) -> Response:
 
 
 @router.get(_EPISODES + "/{episode_id}")
-def episode_page(episode_id: str, request: Request) -> HTMLResponse:
+def episode_page(episode_id: str, request: Request, viewer: PageViewer) -> HTMLResponse:
     """One episode: what made it, what it looked like, what it measured."""
     try:
-        view = episode_view(get_services(request), get_renders(request), episode_id)
+        view = episode_view(get_services(request), get_renders(request), viewer, episode_id)
     except HTTPException:
-        return page("missing.html", 404, what="episode", id=episode_id, home=_EPISODES, home_label="All episodes")
+        missing = {"what": "episode", "id": episode_id, "home": _EPISODES, "home_label": "All episodes"}
+        return page("missing.html", 404, viewer=viewer, **missing)
     episode = view.episode
     return page(
         "episode.html",
+        viewer=viewer,
         episode=episode,
         artifacts=view.artifacts,
         video=view.video,

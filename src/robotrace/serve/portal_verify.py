@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from robotrace.serve.models import ScenarioResult
+from robotrace.serve.models import Scenario, ScenarioResult
 from robotrace.serve.pages import form_fields, page
 from robotrace.serve.same_origin import require_same_origin
 from robotrace.serve.schemas import Utc
 from robotrace.serve.schemas_evals import Gate, PromoteEpisode, ScenarioInfo
-from robotrace.serve.services import Services, get_services
+from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.verify import gates, promote, scenario_infos
 
 __all__ = ["CandidateStanding", "VerifyView", "router"]
@@ -43,11 +43,11 @@ class VerifyView(BaseModel):
     recent: list[CandidateStanding]
 
 
-def _verify_view(services: Services, candidate: str) -> VerifyView:
+def _verify_view(services: Services, viewer: Viewer, candidate: str) -> VerifyView:
     with services.database.read() as session:
-        scenarios = scenario_infos(session)
-        recent = _recent_candidates(session)
-        judged = gates(session, [*([candidate] if candidate else []), *recent])
+        scenarios = scenario_infos(session, viewer.project_id)
+        recent = _recent_candidates(session, viewer.project_id)
+        judged = gates(session, viewer.project_id, [*([candidate] if candidate else []), *recent])
     return VerifyView(
         scenarios=scenarios,
         candidate=candidate or None,
@@ -63,9 +63,11 @@ def _verify_view(services: Services, candidate: str) -> VerifyView:
     )
 
 
-def _recent_candidates(session: Session) -> list[str]:
+def _recent_candidates(session: Session, project_id: int) -> list[str]:
     query = (
         select(ScenarioResult.candidate_policy_version)
+        .join(Scenario, Scenario.id == ScenarioResult.scenario_id)
+        .where(Scenario.project_id == project_id)
         .group_by(ScenarioResult.candidate_policy_version)
         .order_by(func.max(ScenarioResult.sequence).desc())
         .limit(_MAX_CANDIDATES)
@@ -74,20 +76,20 @@ def _recent_candidates(session: Session) -> list[str]:
 
 
 @router.get(_VERIFY + ".json")
-def verify_json(request: Request, candidate: str = "") -> VerifyView:
+def verify_json(request: Request, viewer: PageViewer, candidate: str = "") -> VerifyView:
     """The gate of a candidate, and where those verified lately stand."""
-    return _verify_view(get_services(request), candidate.strip())
+    return _verify_view(get_services(request), viewer, candidate.strip())
 
 
 @router.get(_VERIFY)
-def verify_page(request: Request, candidate: str = "") -> HTMLResponse:
+def verify_page(request: Request, viewer: PageViewer, candidate: str = "") -> HTMLResponse:
     """The same to look at."""
-    return page("verify.html", view=_verify_view(get_services(request), candidate.strip()))
+    return page("verify.html", viewer=viewer, view=_verify_view(get_services(request), viewer, candidate.strip()))
 
 
 @router.post("/portal/episodes/{episode_id}/promote", dependencies=[Depends(require_same_origin)])
 def promote_form(
-    episode_id: str, request: Request, fields: Annotated[dict[str, str], Depends(form_fields)]
+    episode_id: str, request: Request, viewer: PageViewer, fields: Annotated[dict[str, str], Depends(form_fields)]
 ) -> RedirectResponse:
     """Make an episode a scenario, or change what it is; a name left empty leaves it as it is."""
     given = {name: text for name in ("severity", "name") if (text := fields.get(name, "").strip())}
@@ -97,5 +99,6 @@ def promote_form(
         first = error.errors()[0]
         raise HTTPException(400, f"{first['loc'][0]}: {first['msg']}") from None
     with get_services(request).database.write() as session:
-        promote(session, episode_id, severity=body.severity if "severity" in given else None, name=body.name)
+        severity = body.severity if "severity" in given else None
+        promote(session, episode_id, viewer.project_id, severity=severity, name=body.name)
     return RedirectResponse(f"/portal/episodes/{episode_id}#scenario", 303)

@@ -113,15 +113,15 @@ class Renders:
             with self._changed:
                 self._begin()
 
-    def ask(self, episode_id: str) -> None:
-        """Want the video of an episode; nothing changes when it is wanted already, or there.
+    def ask(self, episode_id: str, project_id: int) -> None:
+        """Want the video of an episode of a project; nothing changes when it is wanted already, or there.
 
         Raises:
             RenderRefused: 404 when there is no such episode, 409 when it may not run here, 429 when too many wait.
         """
         with self._services.database.read() as session:
             episode = session.get(Episode, episode_id)
-            if episode is None:
+            if episode is None or episode.project_id != project_id:
                 raise RenderRefused(404, "there is no such episode")
             if _has_video(session, episode_id):
                 return

@@ -10,7 +10,7 @@ from robotrace.serve.arrivals import collect_first
 from robotrace.serve.episodes import artifact_of, episode_or_404
 from robotrace.serve.models import Episode, Reproduction, utc_now
 from robotrace.serve.schemas_reroll import Report, ReportedVideo, StoredReproduction
-from robotrace.serve.services import Services, get_services, require_key
+from robotrace.serve.services import ApiCaller, Services, get_services, require_key
 from robotrace.serve.video_index import ensure_video_index
 
 __all__ = ["describe_video", "report_of", "router", "set_video", "store_report"]
@@ -19,11 +19,11 @@ router = APIRouter(prefix="/api/ingest", dependencies=[Depends(require_key)])
 
 
 @router.post("/episode/{episode_id}/reproduction", dependencies=[Depends(collect_first)])
-def push_reproduction(episode_id: str, body: Report, request: Request) -> StoredReproduction:
+def push_reproduction(episode_id: str, body: Report, request: Request, caller: ApiCaller) -> StoredReproduction:
     """Store what running an episode again came to; answers with what is stored then."""
     services = get_services(request)
     with services.database.write() as session:
-        episode = episode_or_404(session, episode_id)
+        episode = episode_or_404(session, episode_id, caller.project_id)
         if episode.status == "archived":
             raise HTTPException(409, "the episode is archived")
         stored = store_report(session, episode_id, body)

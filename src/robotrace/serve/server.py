@@ -22,6 +22,7 @@ from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
 from robotrace.serve.database import Database
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
+from robotrace.serve.models import DEFAULT_PROJECT_ID
 from robotrace.serve.renders import Renders, Runner
 from robotrace.serve.services import Services
 from robotrace.serve.settings import Settings
@@ -116,7 +117,7 @@ class Deployment:
             self._thread.join()
 
     def create_key(self, name: str) -> str:
-        """Make an API key and return its text, which cannot be had again.
+        """Make an API key of the project "default" and return its text, which cannot be had again.
 
         Args:
             name: What it is for.
@@ -127,7 +128,7 @@ class Deployment:
         if self._database is None or self._thread is None or not self._thread.is_alive():
             raise ConfigurationError("the deployment does not run")
         with self._database.write() as session:
-            return create_key(session, name)
+            return create_key(session, DEFAULT_PROJECT_ID, name)
 
     def _start(self) -> None:
         settings = self._settings
@@ -162,7 +163,7 @@ class Deployment:
         with self._database.write() as session:
             self.internal_key = replace_internal_key(session)
             if not has_keys(session):
-                self.first_key = create_key(session, "first")
+                self.first_key = create_key(session, DEFAULT_PROJECT_ID, "first")
         self._renders.start()
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"

@@ -25,7 +25,7 @@ from robotrace.serve.schemas_evals import (
     Severity,
     StoredScenarioResult,
 )
-from robotrace.serve.services import get_services, require_key
+from robotrace.serve.services import ApiCaller, get_services, require_key
 
 __all__ = ["gates", "promote", "router", "scenario_infos"]
 
@@ -33,12 +33,13 @@ router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
 
 
 @router.post("/promote")
-def promote_episode(body: PromoteEpisode, request: Request) -> PromotedEpisode:
+def promote_episode(body: PromoteEpisode, request: Request, caller: ApiCaller) -> PromotedEpisode:
     """Make an episode a scenario; of one that is one already, change what was given."""
     with get_services(request).database.write() as session:
         scenario = promote(
             session,
             body.baseline_episode_id,
+            caller.project_id,
             severity=body.severity if "severity" in body.model_fields_set else None,
             name=body.name,
             description=body.description,
@@ -47,25 +48,26 @@ def promote_episode(body: PromoteEpisode, request: Request) -> PromotedEpisode:
 
 
 @router.post("/check", responses={422: {"model": Gate, "description": "Blocked"}})
-def check_gate(body: CheckGate, request: Request, response: Response) -> Gate:
+def check_gate(body: CheckGate, request: Request, caller: ApiCaller, response: Response) -> Gate:
     """Whether a candidate may pass: 200 when it may, 422 when a critical scenario stands in its way."""
     with get_services(request).database.read() as session:
-        gate = gates(session, [body.candidate_policy_version])[body.candidate_policy_version]
+        gate = gates(session, caller.project_id, [body.candidate_policy_version])[body.candidate_policy_version]
     if not gate.passed:
         response.status_code = 422
     return gate
 
 
 @router.post("/result")
-def push_scenario_result(body: PushScenarioResult, request: Request) -> StoredScenarioResult:
+def push_scenario_result(body: PushScenarioResult, request: Request, caller: ApiCaller) -> StoredScenarioResult:
     """Store how a candidate did on a scenario; a repeat for the same eval run replaces the result and keeps its id."""
     with get_services(request).database.write() as session:
-        if session.get(Scenario, body.scenario_id) is None:
+        scenario = session.get(Scenario, body.scenario_id)
+        if scenario is None or scenario.project_id != caller.project_id:
             raise HTTPException(404, "there is no such scenario")
-        refuse_unknown_candidate_episode(session, body.candidate_episode_id)
+        refuse_unknown_candidate_episode(session, body.candidate_episode_id, caller.project_id)
         result_id, created_at = str(uuid.uuid4()), utc_now()
         if body.eval_run_id is not None:
-            run = run_or_404(session, body.eval_run_id)
+            run = run_or_404(session, body.eval_run_id, caller.project_id)
             if run.candidate_policy_version != body.candidate_policy_version:
                 raise HTTPException(400, "candidate_policy_version: not the one of this eval run")
             earlier = session.scalar(
@@ -109,6 +111,7 @@ def push_scenario_result(body: PushScenarioResult, request: Request) -> StoredSc
 def promote(
     session: Session,
     episode_id: str,
+    project_id: int,
     *,
     severity: Severity | None = None,
     name: str | None = None,
@@ -119,12 +122,17 @@ def promote(
     Raises:
         HTTPException: 404 when there is no such episode.
     """
-    episode_or_404(session, episode_id)
+    episode_or_404(session, episode_id, project_id)
     now = utc_now()
     scenario = session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
     if scenario is None:
         scenario = Scenario(
-            id=str(uuid.uuid4()), baseline_episode_id=episode_id, severity="warning", created_at=now, updated_at=now
+            id=str(uuid.uuid4()),
+            project_id=project_id,
+            baseline_episode_id=episode_id,
+            severity="warning",
+            created_at=now,
+            updated_at=now,
         )
         session.add(scenario)
     given = {"severity": severity, "name": name, "description": description}
@@ -135,9 +143,13 @@ def promote(
     return scenario
 
 
-def scenario_infos(session: Session, episode_id: str | None = None) -> list[ScenarioInfo]:
-    """Every scenario, or the one that an episode is: what matters most first, then the oldest."""
-    query = select(Scenario, Episode.name).join(Episode, Episode.id == Scenario.baseline_episode_id)
+def scenario_infos(session: Session, project_id: int, episode_id: str | None = None) -> list[ScenarioInfo]:
+    """Every scenario of a project, or the one that an episode is: what matters most first, then the oldest."""
+    query = (
+        select(Scenario, Episode.name)
+        .join(Episode, Episode.id == Scenario.baseline_episode_id)
+        .where(Scenario.project_id == project_id)
+    )
     if episode_id is not None:
         query = query.where(Scenario.baseline_episode_id == episode_id)
     rows = session.execute(query.order_by(Scenario.created_at, Scenario.id)).all()
@@ -156,9 +168,9 @@ def scenario_infos(session: Session, episode_id: str | None = None) -> list[Scen
     ]
 
 
-def gates(session: Session, candidates: Collection[str]) -> dict[str, Gate]:
-    """The gate of each candidate."""
-    scenarios, latest = scenario_infos(session), _latest_results(session, candidates)
+def gates(session: Session, project_id: int, candidates: Collection[str]) -> dict[str, Gate]:
+    """The gate of each candidate of a project."""
+    scenarios, latest = scenario_infos(session, project_id), _latest_results(session, project_id, candidates)
     return {
         candidate: judge(
             [_standing(scenario, latest.get((candidate, scenario.scenario_id))) for scenario in scenarios], candidate
@@ -184,11 +196,14 @@ def _claimed(result: ScenarioResult) -> bool:
     return result.status in ("pass", "fail") and is_claimed(result.metrics)
 
 
-def _latest_results(session: Session, candidates: Collection[str]) -> dict[tuple[str, str], ScenarioResult]:
+def _latest_results(
+    session: Session, project_id: int, candidates: Collection[str]
+) -> dict[tuple[str, str], ScenarioResult]:
     """The results that count, by ``(candidate, scenario id)``."""
     latest = (
         select(func.max(ScenarioResult.sequence))
-        .where(ScenarioResult.candidate_policy_version.in_(candidates))
+        .join(Scenario, Scenario.id == ScenarioResult.scenario_id)
+        .where(Scenario.project_id == project_id, ScenarioResult.candidate_policy_version.in_(candidates))
         .group_by(ScenarioResult.candidate_policy_version, ScenarioResult.scenario_id)
     )
     results = session.scalars(select(ScenarioResult).where(ScenarioResult.sequence.in_(latest)))
