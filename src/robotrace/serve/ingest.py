@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, HTTPException, Request
 from sqlalchemy import select
 
+from robotrace.serve.analyses import explain_when_failed
 from robotrace.serve.arrivals import collect_first
 from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
@@ -106,7 +107,7 @@ def finalize_episode(
     """Close an episode; the first finalize counts, a repeat changes nothing and answers with what is stored."""
     services = get_services(request)
     claims = body.artifacts or ()
-    lost = _lost_objects(services, episode_id) if claims else frozenset()
+    lost = _lost_objects(services, episode_id, caller.project_id) if claims else frozenset()
     with services.database.write() as session:
         episode = episode_or_404(session, episode_id, caller.project_id)
         _refuse_archived(episode)
@@ -117,6 +118,7 @@ def finalize_episode(
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
             background.add_task(get_renders(request).consider, episode_id)
+            background.add_task(explain_when_failed, services, episode_id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)
 
 
@@ -141,10 +143,10 @@ def _refuse_filled(services: Services, episode: Episode, kind: ArtifactKind) -> 
     raise HTTPException(409, f"the episode is {episode.status} and has its {kind}: it cannot be replaced")
 
 
-def _lost_objects(services: Services, episode_id: str) -> frozenset[str]:
+def _lost_objects(services: Services, episode_id: str, project_id: int) -> frozenset[str]:
     """The keys of an episode's files that the store has not; looked up before the write lock is taken."""
     with services.database.read() as session:
-        keys = [artifact.object_key for artifact in episode_or_404(session, episode_id).artifacts]
+        keys = [artifact.object_key for artifact in episode_or_404(session, episode_id, project_id).artifacts]
     return frozenset(key for key in keys if services.store.size(key) is None)
 
 

@@ -144,6 +144,7 @@ class Deployment:
         self._open.callback(self._database.close)
         self._database.migrate()
         services = Services(settings, self._database, store)
+        self._open.callback(services.later.close)
         self._renders = Renders(services, run=self._run)
         config = uvicorn.Config(
             create_app(services, self._renders),

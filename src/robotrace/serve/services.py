@@ -10,6 +10,7 @@ from fastapi import Depends, HTTPException, Request
 from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.keys import find_key, key_prefix
+from robotrace.serve.later import Later
 from robotrace.serve.models import DEFAULT_PROJECT_ID
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import ObjectStore
@@ -36,6 +37,7 @@ class Services:
     database: Database
     store: ObjectStore
     guesses: GuessLimit = field(default_factory=GuessLimit)
+    later: Later = field(default_factory=Later)
 
 
 @dataclass(frozen=True)
