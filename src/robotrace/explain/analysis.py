@@ -128,4 +128,9 @@ def _score(finding: Finding, episode: EpisodeFacts, found: Sequence[Finding]) ->
 def _follows(finding: Finding, other: Finding) -> bool:
     if other.code not in _CONSEQUENCES.get(finding.code, ()) or other.confidence < _SURE:
         return False
-    return finding.onset_s is not None and other.onset_s is not None and other.onset_s < finding.onset_s
+    if finding.onset_s is None or other.onset_s is None:
+        return False
+    if finding.code == "nan_in_observations" and not finding.streams[0].startswith("observation"):
+        # An action answers the observation of its own moment; what else was measured then may show the action already.
+        return other.onset_s <= finding.onset_s
+    return other.onset_s < finding.onset_s

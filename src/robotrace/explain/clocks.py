@@ -18,9 +18,9 @@ _REPEATED = 0.05
 _FEWEST_REPEATED = 3
 _JUMP = 10.0
 """Usual intervals that the episode's clock moves on at once while this machine's own does not."""
-_AGREE = 0.5
-"""By how much the two clocks may differ over the whole episode and still be compared: a log that is played back is
-stamped far from when it was recorded."""
+_AGREE = 0.2
+"""By which share the two clocks may differ over the rest of the episode and still be compared: a log that is played
+back is stamped far from when it was recorded."""
 _LATE = 1.5
 """Of the period: such a step has missed the next one's begin."""
 _LATE_SHARE = 0.1
@@ -106,9 +106,9 @@ def _fault(
 def _jump(episode: EpisodeFacts) -> dict[str, Any] | None:
     """The caller's clock moves on by much more than this machine's own, which is recorded beside it."""
     wall = next((stream for stream in episode.sensors if stream.name == "wall_clock"), None)
-    if wall is None or wall.stamps is None or wall.rows < _MIN_ROWS or wall.values.dtype.kind not in "iu":
+    if wall is None or wall.stamps is None or wall.rows < _MIN_ROWS or not _is_live(episode):
         return None
-    if not _is_live(episode):
+    if wall.values.dtype.kind not in "iu" or wall.values.ndim != 1:
         return None
     told, real = (np.diff(clock[: wall.rows].astype(np.float64)) for clock in (wall.stamps, wall.values))
     usual = float(np.median(told))

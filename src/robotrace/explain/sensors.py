@@ -26,6 +26,8 @@ _LONE_ROWS = 15
 """For a single column: one joint of a robot may come to rest, the whole vector at once does not."""
 _ABRUPT = 0.3
 """Of the usual change per row: how fast it must still have moved right before. What comes to rest slows down first."""
+_SETTLED = 1e-5
+"""Of a column's range: changes smaller than that are the end of coming to rest, however large beside those before."""
 _GROUP = 0.5
 """Of the columns that move: so many at once are a sensor that froze, not a value that settled."""
 
@@ -99,7 +101,7 @@ def _freezes(stream: Stream) -> list[_Frozen]:
     if not moving:
         return []
     whole = _freeze(table[:, moving], changed[:, moving], _FREEZE)
-    if whole is not None and (len(moving) > 1 or not _at_extreme(table[:, moving[0]], whole[0])):
+    if whole is not None and (len(moving) > 1 or not _may_rest(table[whole[0], moving[0]], table[:, moving[0]])):
         return [_Frozen(stream, tuple(moving), *whole, whole=True)]
     if len(moving) == 1:
         return []
@@ -116,8 +118,7 @@ def _freezes(stream: Stream) -> list[_Frozen]:
         together = len(group) >= max(2, _GROUP * len(moving))
         for members in [group] if together else [[member] for member in group]:
             column, length = members[0][0], min(length for _, length in members)
-            # At its largest or smallest value it may as well have run into an end stop.
-            if together or (length >= _LONE_ROWS and not _at_extreme(table[:, column], start)):
+            if together or (length >= _LONE_ROWS and not _may_rest(table[start, column], table[:, column])):
                 found.append(_Frozen(stream, tuple(column for column, _ in members), start, length, whole=together))
     return found
 
@@ -143,12 +144,15 @@ def _was_moving(table: NDArray[Any], changes: NDArray[np.intp]) -> bool:
     moved = usual > 0
     if not moved.any():
         return False
-    last = np.nanmean(steps[-3:][:, moved] / usual[moved])
-    return bool(last >= _ABRUPT)
+    latest = steps[-3:][:, moved]
+    span = np.nanmax(table, axis=0).astype(np.float64) - np.nanmin(table, axis=0).astype(np.float64)
+    settled = np.nanmax(latest / span[moved]) < _SETTLED
+    return bool(np.nanmean(latest / usual[moved]) >= _ABRUPT and not settled)
 
 
-def _at_extreme(values: NDArray[Any], row: int) -> bool:
-    return bool(values[row] <= np.nanmin(values) or values[row] >= np.nanmax(values))
+def _may_rest(value: Any, values: NDArray[Any]) -> bool:
+    """At its largest or smallest value a column may have run into an end stop; at zero there is nothing to be felt."""
+    return bool(value == 0 or value <= np.nanmin(values) or value >= np.nanmax(values))
 
 
 def _confidence(hit: _Frozen, episode: EpisodeFacts) -> float | None:

@@ -74,16 +74,20 @@ def explain_episode(services: Services, episode_id: str, *, timeout_s: float = -
     if not _ONE_AT_A_TIME.acquire(timeout=timeout_s):
         raise Busy
     try:
-        with services.database.read() as session:
-            episode = session.get(Episode, episode_id)
-            if episode is None:
-                return
-            basis = _basis(session, episode)
-            facts = _facts(session, episode)
-            keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
-        analysis = _analyze(services, facts, keys)
+        _explain(services, episode_id)
     finally:
         _ONE_AT_A_TIME.release()
+
+
+def _explain(services: Services, episode_id: str) -> None:
+    with services.database.read() as session:
+        episode = session.get(Episode, episode_id)
+        if episode is None:
+            return
+        basis = _basis(session, episode)
+        facts = _facts(session, episode)
+        keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
+    analysis = _analyze(services, facts, keys)
     told = analysis.to_dict()
     with services.database.write() as session:
         if session.get(Episode, episode_id) is not None:
