@@ -175,6 +175,7 @@ def test_bounds_that_a_loop_gives_itself_count_too() -> None:
         np.sign(np.sin(np.arange(200) / 30))[:, None] * np.ones(2),  # bang-bang control, in long runs
         np.column_stack([np.sin(np.arange(200) / 9) * 0.9, np.repeat([1.0, -1.0], 100)]),  # a gripper that closes once
         np.ones((200, 2)),  # full power all the way
+        np.repeat([[0.3, 0.2], [0.5, -0.4], [1.0, 0.1], [0.2, 0.9], [-0.7, 0.0]], 20, axis=0),  # held for 20 steps each
         np.clip(np.sin(np.arange(200) / 10) * 1.5, -1, 1)[:, None] * np.ones(2),  # at the limit for a moment each
     ],
 )
@@ -201,7 +202,7 @@ def test_a_vector_that_stops_at_once_froze_even_if_nothing_else_moves() -> None:
 
 def test_one_column_that_stops_while_the_others_go_on_is_named() -> None:
     seen = np.sin(np.arange(200)[:, None] / np.array([5.0, 7.0, 9.0]))
-    seen[120:, 1] = seen[120, 1]
+    seen[113:, 1] = seen[113, 1]
     item = found(look([stream("q", seen)]), "frozen_sensor")
     assert item.title == "q[1] froze"
 
@@ -230,6 +231,7 @@ def test_a_sensor_that_holds_its_value_between_readings_freezes_by_its_own_measu
         np.maximum(walk(200, 1).astype(float) * 0 + np.sin(np.arange(200) / 8)[:, None] * 2, 1.0),  # at an end stop
         np.exp(-np.arange(400) / 8)[:, None].astype(np.float32) * np.ones(3, np.float32) + np.float32(1),  # settles
         (np.random.default_rng(0).random((200, 1)) > 0.9).astype(np.int64),  # a contact
+        np.round(40 * np.sin(np.arange(240) / 45))[:, None] + np.arange(2),  # an encoder that turns between two counts
     ],
 )
 def test_what_stands_still_by_design_is_not_frozen(values: Any) -> None:
@@ -242,6 +244,15 @@ def test_an_agent_at_a_wall_has_no_frozen_sensor() -> None:
     space = {"env": {"observation_space": "Discrete(64)"}}
     others = [stream("action", np.arange(100) % 4)]
     assert finding(look([stream("observation", cells)], others, metadata=space), "frozen_sensor") is None
+
+
+@pytest.mark.parametrize("name", ["goal", "arm.target_pose", "/cmd_vel/linear"])
+def test_what_is_asked_for_may_stop_at_the_end_of_a_trajectory(name: str) -> None:
+    asked = walk(200)
+    asked[100:] = asked[100]
+    others = [stream("action", walk(200, seed=3))]
+    assert finding(look([stream(name, asked)], others), "frozen_sensor") is None
+    assert finding(look([stream("pose", asked)], others), "frozen_sensor") is not None
 
 
 def test_flags_rewards_and_clocks_are_no_sensors() -> None:

@@ -124,6 +124,16 @@ def test_what_other_rules_said_is_found_anew_when_somebody_looks(api, database, 
     eventually(lambda: codes(api, episode_id) == ["frozen_sensor"])
 
 
+def test_what_another_version_kept_in_other_fields_breaks_no_page(api, web, database, frozen):
+    episode_id = api.record(frozen)
+    explain(api, episode_id)
+    with database.write() as session:
+        stored = session.get(EpisodeAnalysis, episode_id)
+        stored.analyzer_version, stored.findings = "0", [{"code": "frozen_sensor", "cause": "cable"}, 7]
+    assert web.get(f"/portal/episodes/{episode_id}").status_code == 200
+    eventually(lambda: codes(api, episode_id) == ["frozen_sensor"])
+
+
 def test_a_verdict_that_comes_later_is_taken_into_account(api, web):
     episode_id = api.record(finalize=FAILED)
     eventually(lambda: codes(api, episode_id) == ["unexplained"])

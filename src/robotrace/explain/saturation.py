@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robotrace.explain.bounds import Bounds, action_bounds
 from robotrace.explain.facts import CannotJudge, EpisodeFacts, Finding, Stream
-from robotrace.explain.runs import longest_run
+from robotrace.explain.runs import longest_run, segments
 
 __all__ = ["action_saturation"]
 
@@ -20,6 +20,8 @@ _LONG_RUN = 0.15
 """Of the episode, at one bound without a break. Swing-ups and other good controllers push for a while at the limit:
 the longest such run of the nominal Pendulum episodes of the test bench is 8 % of the episode."""
 _FEWEST_ROWS = 10
+_HOLDS = 5.0
+"""Times that the action is usually held: one that is repeated by design stands at a bound for that long by chance."""
 _FREE = 0.05
 """Of the episode that the action must have been between its bounds before: what is at a bound from the first step on,
 or knows nothing else, is on and off by design (a gripper, bang-bang control)."""
@@ -66,8 +68,12 @@ def _stuck(stream: Stream, bounds: Bounds) -> list[dict[str, Any]]:
         at_low, at_high = values <= low[column] + _TOLERANCE * span, values >= high[column] - _TOLERANCE * span
         for bound, at in (("lower", at_low), ("upper", at_high)):
             start, length = longest_run(at)
-            free = int(np.count_nonzero(~(at_low | at_high)[:start]))
-            if length >= max(_FEWEST_ROWS, _LONG_RUN * rows) and free >= max(5, _FREE * rows):
+            free = ~(at_low | at_high)[:start]
+            least = max(_FEWEST_ROWS, _LONG_RUN * rows)
+            if length < least or np.count_nonzero(free) < max(5, _FREE * rows):
+                continue
+            _, holds = segments(np.diff(values[:start]) != 0)
+            if length >= _HOLDS * float(np.median(holds)):
                 hits.append(_hit(stream, column, bound, at_low | at_high, start, length))
     return hits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +23,20 @@ a coarse encoder) is not expected to move, and is not judged."""
 _FREEZE = 8
 """How many times its usual hold a value stands when it is frozen, and at least so many rows: a measured value of
 floating point is never the same eight times in a row while it moves; none is in the nominal episodes of the bench."""
-_LONE_ROWS = 15
+_LONE_ROWS = 10
 """For a single column: one joint of a robot may come to rest, the whole vector at once does not."""
+_END_STOP = 0.05
+"""Of a column's range: an end stop, or a speed limit, is overshot by some 3 % before it holds (BipedalWalker)."""
 _ABRUPT = 0.3
 """Of the usual change per row: how fast it must still have moved right before. What comes to rest slows down first."""
 _SETTLED = 1e-5
 """Of a column's range: changes smaller than that are the end of coming to rest, however large beside those before."""
+_QUANTA = 1.5
+"""Smallest changes of an encoder: one that went by single counts stands at a turning point, between two counts."""
+_RECENT = 4096
+"""Changes that the usual one is the median of: with all of a million rows it would be four copies of them."""
+_COMMANDED = re.compile(r"(^|[._/])(goal|target|desired|reference|setpoint|command|cmd|ref(?![a-z]))", re.IGNORECASE)
+"""What is asked for and not measured may stop at once, at the end of a trajectory."""
 _GROUP = 0.5
 """Of the columns that move: so many at once are a sensor that froze, not a value that settled."""
 
@@ -56,7 +65,8 @@ class _Frozen:
 
 def frozen_sensor(episode: EpisodeFacts) -> Finding | None:
     """Values that had moved, and from one row to the next stand still while other things go on."""
-    streams = [stream for stream in episode.measured if stream.table is not None and not _is_discrete(episode, stream)]
+    measured = [stream for stream in episode.measured if _COMMANDED.search(stream.name) is None]
+    streams = [stream for stream in measured if stream.table is not None and not _is_discrete(episode, stream)]
     if not streams:
         raise CannotJudge("there are no numeric sensor streams (images are not judged)")
     found = [hit for stream in streams for hit in _freezes(stream)]
@@ -139,6 +149,7 @@ def _freeze(table: NDArray[Any], changed: NDArray[Any], least: int) -> tuple[int
 
 def _was_moving(table: NDArray[Any], changes: NDArray[np.intp]) -> bool:
     """Whether the last changes before it stopped were as large as the others."""
+    changes = changes[-_RECENT:]
     steps = np.abs(table[changes].astype(np.float64) - table[changes - 1].astype(np.float64))
     usual = np.nanmedian(steps, axis=0)
     moved = usual > 0
@@ -147,12 +158,16 @@ def _was_moving(table: NDArray[Any], changes: NDArray[np.intp]) -> bool:
     latest = steps[-3:][:, moved]
     span = np.nanmax(table, axis=0).astype(np.float64) - np.nanmin(table, axis=0).astype(np.float64)
     settled = np.nanmax(latest / span[moved]) < _SETTLED
-    return bool(np.nanmean(latest / usual[moved]) >= _ABRUPT and not settled)
+    quantum = np.nanmin(np.where(steps > 0, steps, np.inf), axis=0)[moved]
+    creeping = bool((latest <= _QUANTA * quantum).all())
+    return bool(np.nanmean(latest / usual[moved]) >= _ABRUPT and not settled and not creeping)
 
 
 def _may_rest(value: Any, values: NDArray[Any]) -> bool:
-    """At its largest or smallest value a column may have run into an end stop; at zero there is nothing to be felt."""
-    return bool(value == 0 or value <= np.nanmin(values) or value >= np.nanmax(values))
+    """At its largest or smallest values a column may have run into an end stop; at zero there is nothing to be felt."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = _END_STOP * (high - low)
+    return bool(value == 0 or value <= low + margin or value >= high - margin)
 
 
 def _confidence(hit: _Frozen, episode: EpisodeFacts) -> float | None:

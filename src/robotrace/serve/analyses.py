@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -112,12 +113,15 @@ def analysis_view(session: Session, episode_id: str) -> AnalysisView | None:
         row.code: row.label
         for row in session.scalars(select(FindingLabel).where(FindingLabel.episode_id == episode_id))
     }
-    return AnalysisView(
-        analyzer_version=stored.analyzer_version,
-        findings=[FindingView(**finding, feedback=labels.get(finding["code"])) for finding in stored.findings],
-        skipped=[SkippedView(**item) for item in stored.skipped],
-        analyzed_at=stored.created_at,
-    )
+    try:
+        return AnalysisView(
+            analyzer_version=stored.analyzer_version,
+            findings=[FindingView(**finding, feedback=labels.get(finding["code"])) for finding in stored.findings],
+            skipped=[SkippedView(**item) for item in stored.skipped],
+            analyzed_at=stored.created_at,
+        )
+    except (ValidationError, KeyError, TypeError):  # of another version, which had other fields; it is made anew
+        return None
 
 
 def _facts(session: Session, episode: Episode) -> dict[str, Any]:
