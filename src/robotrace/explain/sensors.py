@@ -159,7 +159,8 @@ def _was_moving(table: NDArray[Any], changes: NDArray[np.intp]) -> bool:
     span = np.nanmax(table, axis=0).astype(np.float64) - np.nanmin(table, axis=0).astype(np.float64)
     settled = np.nanmax(latest / span[moved]) < _SETTLED
     quantum = np.nanmin(np.where(steps > 0, steps, np.inf), axis=0)[moved]
-    creeping = bool((latest <= _QUANTA * quantum).all())
+    # Where all changes are of a size, as under bang-bang control, the smallest is no count.
+    creeping = bool(((latest <= _QUANTA * quantum) & (usual[moved] > _QUANTA * quantum)).all())
     return bool(np.nanmean(latest / usual[moved]) >= _ABRUPT and not settled and not creeping)
 
 
