@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from plan import BARE, Case, Contestant, Environment, Target
 
 __all__ = ["CASES", "ENVIRONMENTS"]
@@ -375,6 +378,78 @@ def _startup(what: str, title: str, ours: str, environment: str) -> Case:
     )
 
 
+def _deployment(
+    what: str,
+    title: str,
+    figure: str,
+    size: dict[str, Any],
+    quick: dict[str, Any],
+    beside: tuple[str, ...],
+    *targets: Target,
+) -> Case:
+    return Case(
+        name=f"deployment-{what}",
+        title=title,
+        module="deployment",
+        figure=figure,
+        contestants=(
+            Contestant("embedded", "SQLite and a folder"),
+            Contestant(
+                "postgres",
+                "PostgreSQL, and the bucket where one is named",
+                absent=None
+                if os.environ.get("ROBOTRACE_BENCH_DATABASE")
+                else "ROBOTRACE_BENCH_DATABASE names no database",
+            ),
+        ),
+        size={"what": what, **size},
+        quick={"what": what, **quick},
+        rounds=3,
+        quick_rounds=1,
+        fresh=True,
+        scales=next(iter(size)),
+        beside=beside,
+        targets=targets,
+    )
+
+
+_INGEST = _deployment(
+    "ingest",
+    "Episodes a second from 8 writers; each is a create, two PUTs of 64 KiB and a finalize",
+    "episodes_per_s",
+    {"writers": 8, "seconds": 10.0, "nbytes": 65536},
+    {"writers": 2, "seconds": 0.5, "nbytes": 1024},
+    ("create_p50_ms", "create_p99_ms", "put_p50_ms", "put_p99_ms", "finalize_p50_ms", "finalize_p99_ms"),
+)
+_LIST = _deployment(
+    "list",
+    "The newest 50 of 100,000 episodes over HTTP, ms",
+    "newest_p50_ms",
+    {"episodes": 100_000, "requests": 200},
+    {"episodes": 1000, "requests": 10},
+    (
+        "newest_p99_ms",
+        "failed_p50_ms",
+        "policy_p50_ms",
+        "seed_p50_ms",
+        "robot_p50_ms",
+        "rare_reason_p50_ms",
+        "rare_name_p50_ms",
+        "last_page_ms",
+    ),
+    Target("newest 50 of 100,000 over HTTP, ms", "embedded", "newest_p50_ms", 5.0),
+)
+_FILES = _deployment(
+    "files",
+    "MiB a second into a deployment, by one PUT",
+    "put_mib_per_s",
+    {"mib": 512, "requests": 500},
+    {"mib": 4, "requests": 20},
+    ("zip_mib_per_s", "ranges_per_s", "range_p50_ms"),
+    Target("PUT, MiB a second", "embedded", "put_mib_per_s", 200.0, "at least"),
+    Target("Range requests a second, one after the other", "embedded", "ranges_per_s", 300.0, "at least"),
+)
+
 CASES = (
     _steps("CartPole-v1", 8192, 60),
     _steps("HalfCheetah-v5", 4096, 40),
@@ -409,4 +484,7 @@ CASES = (
         "hydra",
     ),
     _startup("run", "A program that does nothing, ms of CPU time over the bare one", "robotrace run", "own"),
+    _INGEST,
+    _LIST,
+    _FILES,
 )

@@ -6,7 +6,9 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,11 +22,13 @@ from robotrace.ingest import (
     ArtifactKind,
     EpisodeFinalStatus,
     EpisodeSource,
+    camera_kind,
     checked_choice,
     checked_text,
     create_episode,
     create_payload,
     finalize_payload,
+    read_features,
 )
 from robotrace.reading import download_artifact, get_episode, list_episodes
 
@@ -107,6 +111,7 @@ class Client:
         fps: float | None = None,
         metadata: Mapping[str, Any] | None = None,
         artifacts: Sequence[ArtifactKind] = ("video", "sensors", "actions"),
+        cameras: Sequence[str] = (),
     ) -> Episode:
         """Open an episode on the deployment.
 
@@ -121,9 +126,12 @@ class Client:
             fps: Frames (or steps) a second.
             metadata: Anything; values JSON has no word for are converted, never refused.
             artifacts: The slots that will be uploaded; ``()`` for metadata only.
+            cameras: Names of further cameras, each with a video of its own in slot ``video.<camera>``; only where
+                ``GET /api/features`` of the deployment has ``camera_slots``.
 
         Raises:
-            ConfigurationError: An argument does not fit; nothing was sent.
+            ConfigurationError: An argument does not fit, or the deployment has no slots for ``cameras``; no episode
+                was opened.
             APIError: The deployment refused it.
             TransportError: It could not be reached.
         """
@@ -133,14 +141,17 @@ class Client:
             checked_text(text, value, LONGEST_TEXT.get(text))
         for kind in artifacts:
             checked_choice("artifacts", kind, ArtifactKind)
+        slots = [*artifacts, *(camera_kind(camera) for camera in cameras)]
         run = run_facts()
         given = {} if metadata is None else metadata
         if run.active and isinstance(given, Mapping):
             given = {**run.as_metadata(), **given}
+        if cameras and "camera_slots" not in read_features(self._transport):
+            raise ConfigurationError(f"{self.base_url} has no slots for further cameras; one video file may hold all")
         key = str(uuid.uuid4())
         payload = create_payload(
             source=source,
-            request_uploads=artifacts,
+            request_uploads=slots,
             client_episode_id=key,
             name=name,
             robot=robot,
@@ -175,6 +186,7 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         status: EpisodeFinalStatus = "ready",
         failure_time_s: float | None = None,
+        cameras: Mapping[str, str | os.PathLike[str]] | None = None,
         progress: Callable[[ArtifactKind, int, int | None], None] | None = None,
     ) -> Episode:
         """Log a finished episode in one call: open it, upload the files given, finalize it.
@@ -199,6 +211,7 @@ class Client:
             metadata: As above.
             status: ``ready`` or ``failed``.
             failure_time_s: Seconds from the start; only with ``failed``.
+            cameras: Videos of further cameras by their names, as in :meth:`start_episode`.
             progress: Called while files go up, with the slot, the bytes sent so far and the size.
 
         Raises:
@@ -213,7 +226,12 @@ class Client:
         finalize_payload(status=status, metadata=metadata, **closing)  # refuses what does not fit before a row is open
         slots: dict[ArtifactKind, str | os.PathLike[str] | None]
         slots = {"video": video, "sensors": sensors, "actions": actions}
-        files = {kind: checked_artifact(kind, path) for kind, path in slots.items() if path is not None}
+        files: dict[str, Path] = {
+            kind: checked_artifact(kind, path) for kind, path in slots.items() if path is not None
+        }
+        artifacts = cast("tuple[ArtifactKind, ...]", tuple(files))
+        for camera, path in (cameras or {}).items():
+            files[camera_kind(camera)] = checked_artifact(camera_kind(camera), path)
         episode = self.start_episode(
             name=name,
             source=source,
@@ -224,11 +242,13 @@ class Client:
             seed=seed,
             fps=fps,
             metadata=metadata,
-            artifacts=tuple(files),
+            artifacts=artifacts,
+            cameras=tuple(cameras or ()),
         )
         try:
             for kind, path in files.items():
-                episode.upload(kind, path, progress=None if progress is None else partial(progress, kind))
+                shown = None if progress is None else partial(progress, cast("ArtifactKind", kind))
+                episode.upload(kind, path, progress=shown)
         except BaseException as exc:
             what = f"upload error: {exc}" if isinstance(exc, Exception) else f"upload interrupted: {type(exc).__name__}"
             reason = {**(metadata or {}), "failure_reason": what}
@@ -249,19 +269,33 @@ class Client:
         seed: int | None = None,
         robot: str | None = None,
         source: str | None = None,
+        name: str | None = None,
+        has_video: bool | None = None,
+        success: bool | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        failure_reason: str | None = None,
     ) -> dict[str, Any]:
         """A page of the deployment's episodes, newest first.
 
         Args:
             limit: The most episodes to answer, 1 to 200.
             cursor: The ``next`` of the page before; None for the newest.
-            status: ``recording``, ``ready``, ``failed`` or ``archived``; None, here and below, lets every value pass.
+            status: ``recording``, ``ready``, ``failed`` or ``archived``; None, here and below, lets every value pass,
+                here but for ``archived``.
             policy_version: What acted.
             env_version: What it acted in.
             git_sha: The beginning of the code's commit.
             seed: The seed of the reset.
             robot: The robot.
             source: ``real``, ``sim`` or ``replay``.
+            name: A part of the name, in any case; this and what follows is an addition of newer deployments, which
+                older ones pass over.
+            has_video: Whether there is a video.
+            success: The outcome.
+            created_after: Not older than this (ISO 8601 where it is text).
+            created_before: Older than this.
+            failure_reason: A part of the reason, in any case.
 
         Returns:
             ``episodes``, each a dict with ``episode_id``, and ``next``, the cursor of the page after it or None.
@@ -282,6 +316,12 @@ class Client:
             seed=seed,
             robot=robot,
             source=source,
+            name=name,
+            has_video=has_video,
+            success=success,
+            created_after=created_after,
+            created_before=created_before,
+            failure_reason=failure_reason,
         )
 
     def get_episode(self, episode_id: str) -> dict[str, Any]:
@@ -298,7 +338,7 @@ class Client:
     def download_artifact(
         self,
         episode_id: str,
-        kind: ArtifactKind,
+        kind: ArtifactKind | str,
         path: str | os.PathLike[str],
         *,
         sha256: str | None = None,
@@ -393,6 +433,7 @@ def start_episode(
     fps: float | None = None,
     metadata: Mapping[str, Any] | None = None,
     artifacts: Sequence[ArtifactKind] = ("video", "sensors", "actions"),
+    cameras: Sequence[str] = (),
 ) -> Episode:
     """:meth:`Client.start_episode` on the default client."""
     given = locals()
@@ -416,6 +457,7 @@ def log_episode(
     metadata: Mapping[str, Any] | None = None,
     status: EpisodeFinalStatus = "ready",
     failure_time_s: float | None = None,
+    cameras: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Episode:
     """:meth:`Client.log_episode` on the default client."""
     given = locals()

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from robotrace.errors import ConfigurationError, TransportError
 from robotrace.ingest import (
-    CONTENT_TYPES,
     ArtifactKind,
     EpisodeFinalStatus,
     checked_choice,
+    checked_kind,
+    content_type_of,
     finalize_episode,
     finalize_payload,
 )
@@ -32,11 +33,6 @@ _log = logging.getLogger("robotrace")
 
 _VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".m4v", ".mkv"})
 _ARRAY_SUFFIXES = frozenset({".npz", ".npy", ".h5", ".hdf5", ".bin", ".parquet", ".arrow", ".feather", ".mcap", ".csv"})
-_SUFFIXES: dict[ArtifactKind, frozenset[str]] = {
-    "video": _VIDEO_SUFFIXES,
-    "sensors": _ARRAY_SUFFIXES,
-    "actions": _ARRAY_SUFFIXES,
-}
 
 
 @dataclass(frozen=True)
@@ -49,14 +45,14 @@ class UploadUrl:
     public_url: str | None
 
 
-def checked_artifact(kind: ArtifactKind, path: str | os.PathLike[str]) -> Path:
+def checked_artifact(kind: str, path: str | os.PathLike[str]) -> Path:
     """The path of an artifact, after it was looked at.
 
     Raises:
         ConfigurationError: The kind is unknown, the file is missing, no file or not readable, or its extension does
             not fit.
     """
-    checked_choice("kind", kind, ArtifactKind)
+    checked_kind("kind", kind)
     file = Path(path)
     try:
         found, readable = file.is_file(), os.access(file, os.R_OK)
@@ -66,8 +62,9 @@ def checked_artifact(kind: ArtifactKind, path: str | os.PathLike[str]) -> Path:
         raise ConfigurationError(f"{kind}: there is no file {file}")
     if not readable:
         raise ConfigurationError(f"{kind}: {file} may not be read")
-    if file.suffix.lower() not in _SUFFIXES[kind]:
-        known = " ".join(sorted(_SUFFIXES[kind]))
+    suffixes = _VIDEO_SUFFIXES if kind.partition(".")[0] == "video" else _ARRAY_SUFFIXES
+    if file.suffix.lower() not in suffixes:
+        known = " ".join(sorted(suffixes))
         raise ConfigurationError(f"{kind}: {file.name} has extension {file.suffix!r}; it takes {known}")
     return file
 
@@ -92,13 +89,15 @@ class Episode:
     upload_urls: dict[ArtifactKind, UploadUrl] = field(default_factory=dict)
     _client: Client | None = field(default=None, repr=False, compare=False)
     _finalized: bool = field(default=False, repr=False, compare=False)
-    _uploaded: dict[ArtifactKind, int] = field(default_factory=dict, repr=False, compare=False)
+    _uploaded: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
-    def upload(self, kind: ArtifactKind, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
+    def upload(
+        self, kind: ArtifactKind | str, path: str | os.PathLike[str], *, progress: Progress | None = None
+    ) -> int:
         """Stream a file into a slot; returns its size in bytes.
 
         Args:
-            kind: The slot.
+            kind: The slot; ``video.<camera>`` for that of a further camera.
             path: The file.
             progress: Called with the bytes sent so far and the size; a further try begins at 0 again.
 
@@ -110,10 +109,12 @@ class Episode:
         file = checked_artifact(kind, path)
         if self.storage == "unconfigured":
             raise ConfigurationError("this deployment has no storage configured; only metadata can be logged")
-        slot = self.upload_urls.get(kind)
+        slot = self.upload_urls.get(cast("ArtifactKind", kind))
         if slot is None:
             raise ConfigurationError(f"slot {kind!r} was not requested; name it in start_episode(artifacts=…)")
-        sent = self._transport().put_file(slot.url, file, CONTENT_TYPES[kind], retry_rate_limit=True, progress=progress)
+        sent = self._transport().put_file(
+            slot.url, file, content_type_of(kind), retry_rate_limit=True, progress=progress
+        )
         self._uploaded[kind] = sent  # a second upload replaces the first
         return sent
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
-from robotrace.errors import APIError, ConfigurationError
+from robotrace.errors import APIError, ConfigurationError, NotFoundError
 from robotrace.jsonable import metadata_json
 
 if TYPE_CHECKING:
@@ -21,14 +22,19 @@ __all__ = [
     "ArtifactKind",
     "EpisodeFinalStatus",
     "EpisodeSource",
+    "camera_kind",
     "checked_choice",
+    "checked_kind",
     "checked_text",
     "checked_version",
+    "content_type_of",
     "create_episode",
     "create_payload",
     "finalize_episode",
     "finalize_payload",
+    "is_camera_kind",
     "push_verdict",
+    "read_features",
     "sign_uploads",
 ]
 
@@ -41,6 +47,8 @@ CONTENT_TYPES: dict[ArtifactKind, str] = {
     "sensors": "application/octet-stream",
     "actions": "application/octet-stream",
 }
+
+_CAMERA = re.compile(r"video\.[a-z0-9][a-z0-9_.-]{0,39}")
 
 LONGEST_TEXT = {"name": 200, "robot": 120}
 """Characters the wire takes; the contract bounds no other text."""
@@ -74,6 +82,54 @@ def checked_choice(name: str, value: object, literal: Any) -> None:
         raise ConfigurationError(f"{name} is {value!r}; it takes {', '.join(known)}")
 
 
+def checked_kind(name: str, value: object) -> None:
+    """Refuse what is no slot: none of :data:`ArtifactKind`, and no further camera's ``video.<camera>``.
+
+    Raises:
+        ConfigurationError: Names the argument and what it takes.
+    """
+    if not is_camera_kind(value):
+        checked_choice(name, value, ArtifactKind)
+
+
+def is_camera_kind(value: object) -> bool:
+    """Whether it is the slot of a further camera."""
+    return isinstance(value, str) and _CAMERA.fullmatch(value) is not None
+
+
+def camera_kind(camera: object) -> str:
+    """The slot of a further camera, an addition of ours to the wire.
+
+    Raises:
+        ConfigurationError: The name does not fit into one.
+    """
+    kind = f"video.{camera}"
+    if not isinstance(camera, str) or not _CAMERA.fullmatch(kind):
+        raise ConfigurationError(
+            f"camera {camera!r}: a name has 1 to 40 characters of a-z 0-9 _ . - and begins with a letter or digit"
+        )
+    return kind
+
+
+def content_type_of(kind: str) -> str:
+    """What the file of a slot is sent as."""
+    return CONTENT_TYPES["video" if kind.partition(".")[0] == "video" else "sensors"]
+
+
+def read_features(transport: Transport) -> frozenset[str]:
+    """``GET /api/features``: what a deployment can beyond the contract; nothing, where it does not know the question.
+
+    Raises:
+        APIError: A refusal.
+        TransportError: No answer.
+    """
+    try:
+        names = transport.call("GET", "/api/features").get("features")
+    except NotFoundError:
+        return frozenset()
+    return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
+
+
 def checked_text(name: str, value: object, longest: int | None = None) -> None:
     """Refuse what is neither None nor text of at most ``longest`` characters.
 
@@ -102,7 +158,7 @@ def checked_version(version: object) -> None:
 def create_payload(
     *,
     source: EpisodeSource,
-    request_uploads: Sequence[ArtifactKind],
+    request_uploads: Sequence[str],
     client_episode_id: str,
     metadata: Mapping[str, Any],
     **fields: Any,

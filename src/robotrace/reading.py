@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode
 
 from robotrace.errors import ConfigurationError, TransportError
-from robotrace.ingest import ArtifactKind, checked_choice
+from robotrace.ingest import checked_kind
 
 if TYPE_CHECKING:
     from robotrace.transport import Progress, Transport
 
-__all__ = ["download_artifact", "get_episode", "list_episodes"]
+__all__ = ["download_artifact", "file_sha256", "get_episode", "list_episodes"]
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -38,9 +39,15 @@ def list_episodes(transport: Transport, *, limit: int, cursor: str | None, **fil
         TransportError: No answer.
     """
     query = {"limit": limit, "cursor": cursor, **filters}
-    given = {name: value for name, value in query.items() if value is not None}
+    given = {name: _in_query(value) for name, value in query.items() if value is not None}
     # An argument of the command line that was not UTF-8 is nothing that an episode can have.
     return transport.call("GET", f"/api/episodes?{urlencode(given, errors='backslashreplace')}")
+
+
+def _in_query(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def get_episode(transport: Transport, episode_id: str) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def get_episode(transport: Transport, episode_id: str) -> dict[str, Any]:
 def download_artifact(
     transport: Transport,
     episode_id: str,
-    kind: ArtifactKind,
+    kind: str,
     path: str | os.PathLike[str],
     *,
     sha256: str | None = None,
@@ -87,7 +94,7 @@ def download_artifact(
         TransportError: No answer, an answer cut short, or bytes of another hash.
         OSError: The file cannot be written.
     """
-    checked_choice("kind", kind, ArtifactKind)
+    checked_kind("kind", kind)
     url = f"{_path(episode_id)}/artifact/{kind}"
     target = Path(path)
     part = target.with_name(f"{target.name}.part")
@@ -97,16 +104,21 @@ def download_artifact(
             if sha256 is not None:
                 # From the file and not on the way: what counts is what lies on the disk.
                 file.seek(0)
-                digest = hashlib.sha256()
-                while chunk := file.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-                if digest.hexdigest() != sha256.lower():
+                if file_sha256(file) != sha256.lower():
                     raise TransportError(f"the {kind} of episode {episode_id} arrived damaged: its SHA-256 is another")
         part.replace(target)
     except BaseException:  # Ctrl-C as well
         part.unlink(missing_ok=True)
         raise
     return size
+
+
+def file_sha256(file: BinaryIO) -> str:
+    """The hash of what is left of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _path(episode_id: str) -> str:

@@ -185,5 +185,29 @@ def test_a_folder_of_environments_that_holds_uploads_is_one_clear_line(tmp_path:
     assert robotrace(*arguments[:-1], str(tmp_path / "nothing")).returncode == 2
 
 
-def test_a_host_beyond_loopback_is_refused() -> None:
-    assert "0.0.0.0" in one_line(robotrace("serve", "--port", "0", "--host", "0.0.0.0"))
+def test_a_host_that_is_not_of_this_machine_is_one_clear_line() -> None:
+    assert "nowhere.invalid" in one_line(robotrace("serve", "--port", "0", "--host", "nowhere.invalid"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--rate-limit", "0"), ("--rate-limit", "many"), ("--audit-days", "0")],
+    ids=" ".join,
+)
+def test_a_limit_that_is_none_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+    assert robotrace("serve", "--port", "0", *arguments).returncode == 2
+
+
+def test_a_public_url_is_printed_asks_for_a_key_and_comes_from_the_environment(output: Path) -> None:
+    assert "public URL" in one_line(robotrace("serve", "--port", "0", "--public-url", "team.example"))
+    serving = Serving(output, "--rate-limit", "off", ROBOTRACE_SERVE_PUBLIC_URL="https://team.example/")
+    try:
+        text = serving.text()
+        assert "RoboTrace is running:  https://team.example/portal/episodes" in text
+        assert "ROBOTRACE_BASE_URL=https://team.example\n" in text
+        assert "sign in" in text
+        # What waits in the spool arrives all the same, without a way over the public name.
+        seal_one(open_spool())
+        eventually(lambda: open_spool().counts().sealed == 0)
+    finally:
+        assert serving.stop() == 0

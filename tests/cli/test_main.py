@@ -71,6 +71,9 @@ def test_every_command_has_help_with_an_example_that_parses(name):
 def test_every_command_that_talks_to_a_deployment_can_be_told_which(name):
     if name in ("version", "serve", "demo", "retry", "clean", "run"):
         return
+    if name.startswith(("keys ", "projects ")):  # which work on its database
+        assert {"--data-dir", "--database"} <= {option for item in COMMANDS[name].params for option in item.opts}
+        return
     options = {option for item in COMMANDS[name].params for option in item.opts}
     assert "--profile" in options
     assert "--base-url" in options or name in ("whoami", "logout")

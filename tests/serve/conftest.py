@@ -41,7 +41,7 @@ class Api:
 
     def put(self, created, kind, content):
         url = next(entry["url"] for entry in created["upload_urls"] if entry["kind"] == kind)
-        headers = {"Content-Type": CONTENT_TYPES.get(kind, "application/octet-stream")}
+        headers = {"Content-Type": CONTENT_TYPES.get(kind.partition(".")[0], "application/octet-stream")}
         return httpx.put(url, content=content, headers=headers)
 
     def finalize(self, episode_id, **body):
@@ -64,7 +64,8 @@ class Api:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    return Settings(tmp_path_factory.mktemp("deployment") / "data", port=0)
+    # Without limits: a module of tests asks more often than people do.
+    return Settings(tmp_path_factory.mktemp("deployment") / "data", port=0, rate_limit=None)
 
 
 @pytest.fixture(scope="module")

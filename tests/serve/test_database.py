@@ -219,7 +219,7 @@ def test_the_newest_episodes_of_a_project_are_read_in_the_order_of_an_index(fres
 def test_the_tables_of_analyses_come_and_go_without_touching_what_was_there(fresh):
     """Up from the version before with an episode in it, filled, down, and up again; they go with their episode."""
     with fresh.connect() as connection:
-        migrate(connection, "0006")
+        migrate(connection, "0007")
         before = tables(connection)
         connection.exec_driver_sql(
             "INSERT INTO episodes (id, project_id, status, source, metadata, requested_uploads, created_at, updated_at)"
@@ -237,7 +237,7 @@ def test_the_tables_of_analyses_come_and_go_without_touching_what_was_there(fres
 
     fill()
     with fresh.connect() as connection:
-        migrate(connection, "0006")
+        migrate(connection, "0007")
         assert tables(connection) == before
         migrate(connection, "head")
         assert connection.exec_driver_sql("SELECT id FROM episodes").scalars().all() == ["kept"]

@@ -102,10 +102,9 @@ def test_a_port_that_is_none_is_a_clear_error(own):
     assert "not a port" in refused(Settings(own.data_dir, port=65536))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
-def test_a_host_beyond_loopback_is_refused(own, host):
-    assert "loopback" in refused(Settings(own.data_dir, host=host, port=0))
-    assert not own.data_dir.exists()
+@pytest.mark.parametrize("host", ["203.0.113.7", "nowhere.invalid", ""])
+def test_a_host_that_is_not_of_this_machine_is_a_clear_error(own, host):
+    assert refused(Settings(own.data_dir, host=host, port=0)).startswith((f"{host} is no address", "cannot listen"))
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "::1"])

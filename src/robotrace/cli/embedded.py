@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robotrace.config import ENV_BASE_URL, Target, find_target, home_dir
 from robotrace.deliver.spool import Spool, open_spool
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from robotrace.deliver.uploader import Uploader
     from robotrace.serve.server import Deployment
 
-__all__ = ["DEFAULT_PORT", "EmbeddedDeployment", "default_data_dir"]
+__all__ = ["DEFAULT_PORT", "EmbeddedDeployment", "default_data_dir", "needs_server"]
 
 DEFAULT_PORT = 8321
 
@@ -25,16 +27,30 @@ def default_data_dir() -> Path:
     return home_dir() / "deployment"
 
 
+@contextmanager
+def needs_server() -> Iterator[None]:
+    """Around imports of the deployment.
+
+    Raises:
+        ConfigurationError: The ``server`` extra is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(f"the deployment needs {exc.name}; run: pip install 'robotrace-dev[server]'") from exc
+
+
 class EmbeddedDeployment:
     """A running deployment; with ``drain`` the spool's episodes arrive in it by themselves.
 
     Args:
         data_dir: Its database and artifacts.
-        host: A loopback address.
+        host: An address of this machine.
         port: 0 takes any free one.
         drain: None: yes, unless another deployment is configured for this machine's episodes.
         render_failed: Render the video of each failed episode that has none.
         import_from: Folders of the operator's own environments, for that.
+        more: Further fields of :class:`robotrace.serve.settings.Settings`.
 
     Raises:
         ConfigurationError: The ``server`` extra is missing, the port is in use, or a folder cannot be written.
@@ -49,16 +65,13 @@ class EmbeddedDeployment:
         drain: bool | None = None,
         render_failed: bool = False,
         import_from: tuple[Path, ...] = (),
+        **more: Any,
     ) -> None:
-        try:
+        with needs_server():
             from robotrace.serve.server import Deployment
             from robotrace.serve.settings import Settings
-        except ModuleNotFoundError as exc:
-            raise ConfigurationError(
-                f"the deployment needs {exc.name}; run: pip install 'robotrace-dev[server]'"
-            ) from exc
         settings = Settings(
-            data_dir=data_dir, host=host, port=port, render_failed=render_failed, import_from=import_from
+            data_dir=data_dir, host=host, port=port, render_failed=render_failed, import_from=import_from, **more
         )
         self.deployment: Deployment = Deployment(settings)
         self.spool: Spool | None = None
@@ -93,4 +106,5 @@ class EmbeddedDeployment:
             target = find_target()
         except ConfigurationError:  # half configured: an URL without a key names a deployment all the same
             return os.environ.get(ENV_BASE_URL)
-        return None if target is None or target.base_url == self.deployment.base_url else target.base_url
+        own = (self.deployment.base_url, self.deployment.public_url)
+        return None if target is None or target.base_url in own else target.base_url

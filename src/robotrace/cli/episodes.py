@@ -26,7 +26,8 @@ from robotrace.cli.output import (
     yes_no,
 )
 from robotrace.errors import ConfigurationError, NotFoundError, RobotraceError
-from robotrace.ingest import ArtifactKind, EpisodeSource
+from robotrace.ingest import ArtifactKind, EpisodeSource, is_camera_kind
+from robotrace.reading import file_sha256
 
 if TYPE_CHECKING:
     from robotrace.client import Client
@@ -48,7 +49,6 @@ _COLUMNS = (
     Column("STEPS", right=True, rank=6),
     Column("DURATION", right=True, rank=5),
 )
-_FILE_NAMES: dict[ArtifactKind, str] = {"video": "video.mp4", "sensors": "sensors.npz", "actions": "actions.npz"}
 
 
 @click.group(cls=CommandGroup)
@@ -67,6 +67,12 @@ def episodes() -> None:
 @click.option("--seed", type=int, help="The seed of the episode's reset.")
 @click.option("--robot", metavar="TEXT", help="The robot.")
 @click.option("--source", type=click.Choice(get_args(EpisodeSource)), help="Where it was recorded.")
+@click.option("--name", metavar="TEXT", help="A part of the name.")
+@click.option("--failure-reason", metavar="TEXT", help="A part of the reason.")
+@click.option("--has-video/--no-video", default=None, help="With or without a video.")
+@click.option("--success/--no-success", default=None, help="Its outcome.")
+@click.option("--created-after", metavar="TIME", help="Not older: 2026-01-31 or 2026-01-31T12:00:00Z.")
+@click.option("--created-before", metavar="TIME", help="Older.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most to list.")
 @click.option("--all", "everything", is_flag=True, help="List all of them, whatever --limit says.")
 @deployment_options
@@ -123,25 +129,44 @@ def show(base_url: str | None, profile: str | None, as_json: bool, episode_id: s
         click.echo(json.dumps(metadata, indent=2))
 
 
+def _kinds(ctx: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    for kind in kinds:
+        if kind not in _KINDS and not is_camera_kind(kind):
+            raise click.BadParameter(f"{kind!r} is none of {', '.join(_KINDS)}, video.CAMERA", ctx, option)
+    return kinds
+
+
 @episodes.command()
-@click.argument("episode_id", metavar="ID", type=EPISODE)
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only this file.  [repeatable]")
+@click.argument("episode_ids", metavar="ID...", type=EPISODE, nargs=-1, required=True)
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to.  [default: ./ID]"
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    callback=_kinds,
+    help="Only this file: video, sensors, actions, video.CAMERA.  [repeatable]",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where to; of several episodes each gets a folder in it.  [default: ./ID]",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--resume", is_flag=True, help="Keep files that are there and whole, and fetch the others.")
 @deployment_options
 @json_option
 def download(
     base_url: str | None,
     profile: str | None,
     as_json: bool,
-    episode_id: str,
-    kinds: tuple[ArtifactKind, ...],
+    episode_ids: tuple[str, ...],
+    kinds: tuple[str, ...],
     output: Path | None,
     force: bool,
+    resume: bool,
 ) -> None:
-    """Download the files of an episode.
+    """Download the files of episodes.
 
     All of them, and metadata.json with everything the deployment says about the episode; with --kind just the files
     named. Each is there whole or not at all, and is checked against its SHA-256 where the deployment tells it.
@@ -150,21 +175,29 @@ def download(
     Example:
       robotrace episodes download 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11
       robotrace episodes download 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11 --kind sensors --output data --force
+      robotrace episodes download $(robotrace episodes list --json | jq -r '.episodes[].episode_id') --resume
     """
-    folder = output or Path(episode_id)
-    if output is None and (folder.is_absolute() or len(folder.parts) != 1 or folder.name in ("", "..")):
-        raise ConfigurationError(f"{episode_id!r} is no name for a folder; use --output")
+    if force and resume:
+        raise click.UsageError("--force and --resume exclude each other")
+    several = len(episode_ids) > 1
+    done = []
     with open_client(base_url, profile) as client:
-        files = _download(client, episode_id, kinds, folder, force=force)
+        for episode_id in dict.fromkeys(episode_ids):
+            own = Path(episode_id)
+            if (output is None or several) and (own.is_absolute() or len(own.parts) != 1 or own.name in ("", "..")):
+                raise ConfigurationError(f"{episode_id!r} is no name for a folder; use --output")
+            folder = own if output is None else output / own if several else output
+            files = _download(client, episode_id, kinds, folder, force=force, resume=resume)
+            done.append({"episode_id": episode_id, "files": files})
+            if not as_json:
+                for file in files.values():
+                    click.echo(f"{file['path']}  {size(file['size'])}")
     if as_json:
-        print_json({"episode_id": episode_id, "files": files})
-        return
-    for file in files.values():
-        click.echo(f"{file['path']}  {size(file['size'])}")
+        print_json({"episodes": done} if several else done[0])
 
 
 def _download(
-    client: Client, episode_id: str, kinds: Sequence[ArtifactKind], folder: Path, *, force: bool
+    client: Client, episode_id: str, kinds: Sequence[str], folder: Path, *, force: bool, resume: bool
 ) -> dict[str, dict[str, Any]]:
     """Path and size of what was downloaded, by slot."""
     episode: dict[str, Any] | None
@@ -176,14 +209,19 @@ def _download(
     about = None if kinds or episode is None else folder / "metadata.json"
     targets = [*(folder / name for _, name, _ in slots), *([] if about is None else [about])]
     there = [str(target) for target in targets if target.exists()]
-    if there and not force:
-        raise ConfigurationError(f"{', '.join(there)} exists already; --force replaces it")
+    if there and not (force or resume):
+        raise ConfigurationError(
+            f"{', '.join(there)} exists already; --force replaces it, --resume keeps what is there"
+        )
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, dict[str, Any]] = {}
     try:
         with progress_bars() as bars:
             for kind, name, sha256 in slots:
+                if resume and _is_whole(folder / name, sha256):
+                    files[kind] = {"path": str(folder / name), "size": (folder / name).stat().st_size}
+                    continue
                 progress = functools.partial(bars, kind)
                 try:
                     taken = client.download_artifact(episode_id, kind, folder / name, sha256=sha256, progress=progress)
@@ -203,6 +241,13 @@ def _download(
         about.write_text(json.dumps(episode, indent=2) + "\n", encoding="utf-8")
         files["metadata"] = {"path": str(about), "size": about.stat().st_size}
     return files
+
+
+def _is_whole(path: Path, sha256: str | None) -> bool:
+    if sha256 is None or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file_sha256(file) == sha256.lower()
 
 
 def _listed(client: Client, limit: int | None, filters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
@@ -270,27 +315,31 @@ def _described(artifact: Mapping[str, Any]) -> str:
 
 
 def _slots(
-    episode: Mapping[str, Any] | None, kinds: Sequence[ArtifactKind], episode_id: str
-) -> tuple[list[tuple[ArtifactKind, str, str | None]], bool]:
+    episode: Mapping[str, Any] | None, kinds: Sequence[str], episode_id: str
+) -> tuple[list[tuple[str, str, str | None]], bool]:
     """Slot, file name and hash of what to download, and whether each has to be there."""
     stored = None if episode is None else episode.get("artifacts")
     if not isinstance(stored, list):  # the deployment does not say which slots are filled
-        return [(kind, _FILE_NAMES[kind], None) for kind in kinds or _KINDS], bool(kinds)
-    filled = {item["kind"]: item for item in stored if isinstance(item, dict) and item.get("kind") in _KINDS}
+        return [(kind, _file_name(kind, None), None) for kind in kinds or _KINDS], bool(kinds)
+    filled = {
+        item["kind"]: item
+        for item in stored
+        if isinstance(item, dict) and (item.get("kind") in _KINDS or is_camera_kind(item.get("kind")))
+    }
     for kind in kinds:
         if kind not in filled:
             raise RobotraceError(f"episode {episode_id} has no {kind}")
     return [
         (kind, _file_name(kind, filled[kind].get("file_name")), filled[kind].get("sha256"))
-        for kind in kinds or _KINDS
+        for kind in kinds or (*_KINDS, *sorted(filled.keys() - set(_KINDS)))
         if kind in filled
     ], True
 
 
-def _file_name(kind: ArtifactKind, told: Any) -> str:
+def _file_name(kind: str, told: Any) -> str:
     # Only its extension: where a file goes is not for a server to say.
     found = re.search(r"\.[a-z0-9]{1,10}$", told) if isinstance(told, str) else None
-    return f"{kind}{found[0]}" if found else _FILE_NAMES[kind]
+    return f"{kind}{found[0]}" if found else f"{kind}{'.mp4' if kind.partition('.')[0] == 'video' else '.npz'}"
 
 
 def _text(value: Any) -> str:

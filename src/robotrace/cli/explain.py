@@ -104,9 +104,9 @@ def _frame_times(path: Path | None) -> tuple[Any, str | None]:
     if path is None:
         return None, None
     try:
-        from robotrace.serve.video_index import VideoError, read_frame_times
-    except ImportError:
-        return None, "its frames are not looked at without pip install 'robotrace-dev[server]'"
+        from robotrace.serve.frame_times import VideoError, read_frame_times
+    except ImportError:  # of PyAV
+        return None, "its frames are not looked at without pip install 'robotrace-dev[record]'"
     try:
         return read_frame_times(path).times_ms[:-1] / 1000, None
     except VideoError as exc:

@@ -13,10 +13,12 @@ from robotrace.cli.demo import demo
 from robotrace.cli.doctor import doctor
 from robotrace.cli.episodes import episodes
 from robotrace.cli.explain import explain
+from robotrace.cli.keys import keys
 from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
 from robotrace.cli.output import clean
+from robotrace.cli.projects import projects
 from robotrace.cli.render import render
 from robotrace.cli.replay import replay
 from robotrace.cli.reproduce import reproduce
@@ -42,7 +44,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Look": (episodes, explain, render),
     "Verify": (reproduce, replay, verify),
     "Deliver": (sync, status, doctor, retry, clean_spool),
-    "Deployment": (serve, login, whoami, logout, version),
+    "Deployment": (serve, keys, projects, login, whoami, logout, version),
 }
 
 

@@ -9,38 +9,49 @@ from starlette.exceptions import HTTPException
 
 from robotrace._version import __version__
 from robotrace.serve import (
+    api_keys,
+    audit_log,
     cli_auth,
+    downloads,
+    episode_life,
     episodes,
     evals,
     explanations,
+    features,
     ingest,
     objects,
+    operations,
     portal_data,
     portal_evals,
     portal_keys,
+    portal_login,
     portal_pages,
     portal_renders,
     portal_verify,
+    quotas,
     reproductions,
     verify,
 )
 from robotrace.serve.database import UnstorableText
 from robotrace.serve.guard import SECURITY_HEADERS, Guard
+from robotrace.serve.hosts import is_wildcard, served_names
+from robotrace.serve.janitor import Janitor
+from robotrace.serve.openapi import install_openapi
 from robotrace.serve.renders import RenderRefused, Renders
-from robotrace.serve.services import Services
+from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
+from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
 
 __all__ = ["create_app"]
 
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
-
-def create_app(services: Services, renders: Renders) -> FastAPI:
+def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAPI:
     """The application of a deployment, over a database that is migrated.
 
     Args:
         services: Its parts; they stay the caller's to close.
         renders: Its renders; likewise.
+        janitor: What tidies up; likewise.
     """
     app = FastAPI(
         title="RoboTrace",
@@ -52,22 +63,33 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
     )
     app.state.services = services
     app.state.renders = renders
+    app.state.janitor = janitor
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(StoreError, _refused)
     app.add_exception_handler(RenderRefused, _refused)
     app.add_exception_handler(UnstorableText, _unstorable)
     app.add_exception_handler(Exception, _internal_error)
-    host = f"[{services.settings.host}]" if ":" in services.settings.host else services.settings.host
-    app.add_middleware(Guard, hosts=(*_LOOPBACK_NAMES, host))
+    settings = services.settings
+    app.add_exception_handler(SignInNeeded, portal_login.ask_to_sign_in)
+    app.add_middleware(
+        Guard, hosts=served_names(settings.host, settings.public_url), addresses=is_wildcard(settings.host)
+    )
+    app.state.metrics = operations.make_metrics(services, renders)
+    app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
         ingest,
+        episode_life,
+        downloads,  # before the route that takes any id
         episodes,
         evals,
+        features,
         verify,
         reproductions,
         explanations,
         objects,
+        operations,
+        quotas,
         portal_data,
         portal_pages,
         portal_evals,
@@ -75,9 +97,13 @@ def create_app(services: Services, renders: Renders) -> FastAPI:
         portal_renders,
         cli_auth,
         portal_keys,
+        portal_login,
+        api_keys,
+        audit_log,
     ):
         app.include_router(routes.router)
     portal_pages.mount_static(app)
+    install_openapi(app)
     return app
 
 
@@ -104,5 +130,9 @@ def _unstorable(request: Request, error: Exception) -> JSONResponse:
 
 
 def _internal_error(request: Request, error: Exception) -> JSONResponse:
-    # Answered outside the guard.
-    return JSONResponse({"error": "internal error; the log of the deployment says more"}, 500, headers=SECURITY_HEADERS)
+    # Answered outside the middlewares, which add these to other answers.
+    request_id = str(request.scope.get(REQUEST_ID_KEY, ""))
+    headers = {**SECURITY_HEADERS, REQUEST_ID_HEADER: request_id}
+    return JSONResponse(
+        {"error": f"internal error; the log of the deployment says more (request {request_id})"}, 500, headers=headers
+    )

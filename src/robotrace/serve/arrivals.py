@@ -97,7 +97,7 @@ def collect_arrivals(services: Services, episode_id: str) -> None:
 def _collect(services: Services, key: str, episode_id: str, kind: ArtifactKind) -> None:
     with services.database.read() as session:
         episode, artifact = session.get(Episode, episode_id), artifact_of(session, episode_id, kind)
-        closed = episode is None or episode.status != "recording"
+        closed = episode is None or not episode.is_open
         kept = artifact.object_key if artifact is not None and closed else None
     if kept is None or services.store.size(kept) is None:
         staged = services.store.collect(key, MAX_SIZE)
@@ -140,7 +140,7 @@ def _keep(
             if episode.status == "archived":
                 raise StoreError(409, "the episode is archived")
             artifact = artifact_of(session, episode_id, kind)
-            if artifact is not None and artifact.object_key != lost and episode.status != "recording":
+            if artifact is not None and artifact.object_key != lost and not episode.is_open:
                 if artifact.sha256 != staged.sha256:
                     raise StoreError(409, f"the episode is {episode.status}: its {kind} cannot be replaced")
                 staged.discard()

@@ -5,23 +5,25 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from robotrace.serve.models import Artifact
-from robotrace.serve.schemas import ArtifactKind, UploadUrl
+from robotrace.serve.schemas import ArtifactKind, UploadUrl, is_kind
 from robotrace.serve.store import ObjectStore
 
 __all__ = [
     "MAX_SIZE",
+    "UPLOAD_LIFETIME",
     "absolute_url",
     "artifact_key",
     "content_type",
     "episode_folder",
     "file_name",
+    "is_video",
     "signed_download",
     "signed_upload",
     "split_artifact_key",
 ]
 
-_KINDS: tuple[ArtifactKind, ...] = ("video", "sensors", "actions")
-_UPLOAD_LIFETIME = timedelta(hours=1)
+UPLOAD_LIFETIME = timedelta(hours=1)
+"""Of a signed URL that takes a file."""
 _DOWNLOAD_LIFETIME = timedelta(hours=6)  # a page stays open while someone works with it
 MAX_SIZE = 50 * 1024**3
 """Of a file, in bytes."""
@@ -53,7 +55,7 @@ def split_artifact_key(key: str) -> tuple[str, ArtifactKind] | None:
     """The episode id and slot of a key, None when it is of something else."""
     match key.split("/"):
         case ["episodes", episode_id, name]:
-            return next(((episode_id, kind) for kind in _KINDS if kind == name), None)
+            return (episode_id, name) if is_kind(name) else None
         case _:
             return None
 
@@ -71,9 +73,14 @@ def file_name(kind: str, head: bytes) -> str:
     return f"{kind}.bin"
 
 
+def is_video(kind: ArtifactKind) -> bool:
+    """Whether a slot is a camera's."""
+    return kind.partition(".")[0] == "video"
+
+
 def content_type(kind: ArtifactKind) -> str:
     """What a file in a slot is sent and read as."""
-    return "video/mp4" if kind == "video" else "application/octet-stream"
+    return "video/mp4" if is_video(kind) else "application/octet-stream"
 
 
 def signed_upload(store: ObjectStore, base_url: str, episode_id: str, kind: ArtifactKind) -> UploadUrl:
@@ -85,7 +92,7 @@ def signed_upload(store: ObjectStore, base_url: str, episode_id: str, kind: Arti
         episode_id: The episode.
         kind: The slot.
     """
-    expires = datetime.now(timezone.utc).replace(microsecond=0) + _UPLOAD_LIFETIME
+    expires = datetime.now(timezone.utc).replace(microsecond=0) + UPLOAD_LIFETIME
     url = store.signed_put(
         artifact_key(episode_id, kind),
         expires=int(expires.timestamp()),
@@ -107,5 +114,5 @@ def signed_download(store: ObjectStore, artifact: Artifact) -> str:
         artifact.object_key,
         expires=int(expires.timestamp()),
         content_type=artifact.content_type,
-        file_name="" if artifact.kind == "video" else artifact.file_name,
+        file_name="" if is_video(artifact.kind) else artifact.file_name,
     )

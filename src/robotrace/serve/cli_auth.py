@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 
+from robotrace.serve.audit import audit
 from robotrace.serve.device_sessions import (
     INTERVAL_S,
     TTL_S,
@@ -22,12 +23,12 @@ from robotrace.serve.device_sessions import (
     session_status,
     start_session,
 )
-from robotrace.serve.keys import find_key, key_prefix
+from robotrace.serve.keys import find_key, key_prefix, revoke_key
 from robotrace.serve.models import utc_now
 from robotrace.serve.pages import form_fields, page
 from robotrace.serve.same_origin import refuse_in_passing, require_same_origin
-from robotrace.serve.schemas import Utc
-from robotrace.serve.services import PageViewer, Services, get_services, public_base_url, require_key, sent_key
+from robotrace.serve.schemas import RevokedKey
+from robotrace.serve.services import ApiCaller, PageViewer, Services, Viewer, get_services, public_base_url, sent_key
 
 __all__ = ["router"]
 
@@ -69,15 +70,6 @@ class LoginStatus(BaseModel):
     api_key: str | None = None
     base_url: str | None = None
     portal_url: str | None = None
-
-
-class RevokedKey(BaseModel):
-    """``POST /api/cli/auth/revoke``."""
-
-    status: Literal["revoked"] = "revoked"
-    key_id: str
-    key_prefix: str
-    revoked_at: Utc
 
 
 @router.post("/api/cli/auth/start", dependencies=[Depends(refuse_in_passing)])
@@ -127,31 +119,31 @@ def poll_login(body: PollLogin, request: Request, response: Response) -> LoginSt
     return JSONResponse({"status": status, "error": text}, 410, headers=_NO_STORE)
 
 
-@router.post("/api/cli/auth/revoke", dependencies=[Depends(require_key)])
-def revoke_login(request: Request) -> RevokedKey:
+@router.post("/api/cli/auth/revoke")
+def revoke_login(request: Request, caller: ApiCaller) -> RevokedKey:
     """Take the key of this request out of force, at once and for good."""
     with get_services(request).database.write() as session:
         key = find_key(session, sent_key(request))
         if key is None:  # revoked by another request since it was let in
             raise HTTPException(401, "the API key is not in force")
-        key.revoked_at = utc_now()
-        return RevokedKey(key_id=str(key.id), key_prefix=key_prefix(key), revoked_at=key.revoked_at)
+        revoked_at = revoke_key(session, caller, key)
+        return RevokedKey(key_id=str(key.id), key_prefix=key_prefix(key), revoked_at=revoked_at)
 
 
 @router.get(_PAGE, include_in_schema=False, dependencies=[Depends(refuse_in_passing)])
 def auth_page(request: Request, viewer: PageViewer, code: str = "") -> HTMLResponse:
     """The form for a code, or the login that a code stands for."""
     if not code.strip():
-        return _form()
+        return _form(viewer)
     services = get_services(request)
     wait_s = services.guesses.wait_s()
     if wait_s > 0:
-        return _too_many(wait_s, code)
+        return _too_many(wait_s, viewer, code)
     with services.database.read() as session:
         found = find_session(session, code, utc_now())
     if found is None:
-        return _wrong(services, code)
-    return page("cli_auth.html", login=found, code=found.user_code, error=None)
+        return _wrong(services, viewer, code)
+    return page("cli_auth.html", viewer=viewer, login=found, code=found.user_code, error=None)
 
 
 @router.post(_PAGE, include_in_schema=False, dependencies=[Depends(require_same_origin)])
@@ -165,28 +157,32 @@ def decide_login(
         raise HTTPException(400, "decision: approve or deny")
     wait_s = services.guesses.wait_s()
     if wait_s > 0:
-        return _too_many(wait_s, code)
+        return _too_many(wait_s, viewer, code)
     with services.database.write() as session:
         found = find_session(session, code, utc_now())
         if found is not None and found.status == "pending":
             found.status = "approved" if decision == "approve" else "denied"
             found.project_id = viewer.project_id
+            done = f"login.{found.status}"
+            audit(session, viewer, done, found.hostname or "a program", program=found.user_agent)
     if found is None:
-        return _wrong(services, code)
+        return _wrong(services, viewer, code)
     return RedirectResponse(f"{_PAGE}?code={canonical_user_code(code)}", 303)
 
 
-def _form(status_code: int = 200, code: str = "", error: str | None = None) -> HTMLResponse:
-    return page("cli_auth.html", status_code, login=None, code=code[:20], error=error)
+def _form(viewer: Viewer, status_code: int = 200, code: str = "", error: str | None = None) -> HTMLResponse:
+    return page("cli_auth.html", status_code, viewer=viewer, login=None, code=code[:20], error=error)
 
 
-def _wrong(services: Services, code: str) -> HTMLResponse:
+def _wrong(services: Services, viewer: Viewer, code: str) -> HTMLResponse:
     services.guesses.wrong()
-    return _form(404, code, "No login waits for this code. Codes are good for ten minutes; check it letter by letter.")
+    return _form(
+        viewer, 404, code, "No login waits for this code. Codes are good for ten minutes; check it letter by letter."
+    )
 
 
-def _too_many(wait_s: float, code: str) -> HTMLResponse:
+def _too_many(wait_s: float, viewer: Viewer, code: str) -> HTMLResponse:
     seconds = math.ceil(wait_s)
-    answer = _form(429, code, f"Too many wrong codes. Try again in {seconds} s.")
+    answer = _form(viewer, 429, code, f"Too many wrong codes. Try again in {seconds} s.")
     answer.headers["Retry-After"] = str(seconds)
     return answer

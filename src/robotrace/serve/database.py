@@ -17,10 +17,13 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event, func, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from robotrace.errors import ConfigurationError
 
@@ -150,6 +153,30 @@ class Database:
         except DatabaseError as error:
             raise ConfigurationError(f"{self.name} cannot be used: {str(error.orig).strip()}") from error
 
+    def connections(self) -> list[tuple[str, float]]:
+        """How many connections there are, by what they do."""
+        pool = self._engine.pool
+        if not isinstance(pool, QueuePool):
+            return []
+        return [("in_use", pool.checkedout()), ("idle", pool.checkedin())]
+
+    def require_current(self) -> None:
+        """Let a command work on a database that has this version's schema.
+
+        Raises:
+            ConfigurationError: It has another one, or is none.
+        """
+        try:
+            with self.connect() as connection:
+                found = MigrationContext.configure(connection).get_current_revision()
+        except DatabaseError as error:
+            raise ConfigurationError(f"{self._engine.url.database} cannot be used: {error.orig}") from error
+        if found != ScriptDirectory.from_config(_config()).get_current_head():
+            name = self._engine.url.database
+            raise ConfigurationError(
+                f"{name} is of another version of RoboTrace; start robotrace serve of this one once"
+            )
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -169,9 +196,14 @@ class Database:
                     del self._locks[name]
 
 
-def _alembic(connection: Connection) -> Config:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _alembic(connection: Connection) -> Config:
+    config = _config()
     config.attributes["connection"] = connection
     return config
 

@@ -21,6 +21,7 @@ from typing import Literal
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from robotrace.serve.audit import Actor
 from robotrace.serve.keys import create_key
 from robotrace.serve.models import DeviceSession
 
@@ -179,7 +180,8 @@ def redeem(session: Session, device_code: str, now: datetime) -> str | None:
         return None
     found.status = "consumed"
     assert found.project_id is not None  # set with the approval
-    return create_key(session, found.project_id, f"login from {found.hostname}" if found.hostname else "login")
+    actor = Actor(found.project_id, "device login")
+    return create_key(session, actor, f"login from {found.hostname}" if found.hostname else "login")
 
 
 def _by_device_code(session: Session, device_code: str, now: datetime) -> DeviceSession | None:

@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from robotrace.explain import CODES
 from robotrace.serve.analyses import Busy, analysis_view, explain_episode, explain_when_outdated
+from robotrace.serve.audit import audit
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.models import FindingLabel, utc_now
 from robotrace.serve.pages import form_fields
@@ -68,6 +69,7 @@ def feedback_form(
         if code not in CODES:
             raise HTTPException(404, "there is no such finding")
         known = session.get(FindingLabel, (episode_id, code))
+        audit(session, viewer, "finding.labelled", episode_id, code=code, label=label)
         if label:
             session.merge(FindingLabel(episode_id=episode_id, code=code, label=label, created_at=utc_now()))
         elif known is not None:

@@ -14,9 +14,13 @@ from robotrace.serve.analyses import explain_when_failed
 from robotrace.serve.arrivals import collect_first
 from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
-from robotrace.serve.models import Episode, utc_now
+from robotrace.serve.lifecycle import unreap
+from robotrace.serve.models import DeletedEpisode, Episode, utc_now
+from robotrace.serve.quotas import over_quota
 from robotrace.serve.renders import get_renders
 from robotrace.serve.schemas import (
+    KINDS,
+    MAX_CAMERAS,
     ArtifactClaim,
     ArtifactKind,
     CreatedEpisode,
@@ -48,6 +52,7 @@ def create_episode(
     """Open an episode; a repeat with the same ``Idempotency-Key`` answers with the same one and fresh URLs."""
     services = get_services(request)
     kinds = list(dict.fromkeys(body.request_uploads))
+    full = over_quota(services, caller.project_id)
     with services.database.write() as session:
         # The write lock is held: of two repeats at once, the second one finds the row of the first.
         episode = None
@@ -57,7 +62,12 @@ def create_episode(
                     Episode.project_id == caller.project_id, Episode.idempotency_key == idempotency_key
                 )
             )
+            if episode is None and session.get(DeletedEpisode, (caller.project_id, idempotency_key)) is not None:
+                # Not 410: uploaders take that for a wrong address, and stop for every episode.
+                raise HTTPException(422, "the episode of this Idempotency-Key was deleted here")
         if episode is None:
+            if full is not None:
+                raise full
             now = utc_now()
             episode = Episode(
                 id=str(uuid.uuid4()),
@@ -79,6 +89,7 @@ def create_episode(
             )
             _set_metadata(episode, body.metadata or {})
             session.add(episode)
+            services.usage.created(caller.project_id)
         return CreatedEpisode(
             episode_id=episode.id,
             status=episode.status,
@@ -97,6 +108,7 @@ def sign_uploads(episode_id: str, request: Request, caller: ApiCaller, body: Sig
         _refuse_archived(episode)
         for kind in further:
             _refuse_filled(services, episode, kind)
+        _refuse_cameras([*episode.requested_uploads, *further, *(artifact.kind for artifact in episode.artifacts)])
         return UploadUrls(episode_id=episode.id, upload_urls=_upload_urls(services, request, episode, further))
 
 
@@ -113,7 +125,8 @@ def finalize_episode(
         _refuse_archived(episode)
         # On a repeat too: the client deletes its copy when we say that everything has arrived.
         _check_claims(episode, claims, lost)
-        if episode.status == "recording":
+        if episode.is_open:
+            unreap(episode)
             _close(episode, body)
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
@@ -125,8 +138,7 @@ def finalize_episode(
 def _upload_urls(
     services: Services, request: Request, episode: Episode, further: Iterable[ArtifactKind] = ()
 ) -> list[UploadUrl]:
-    kinds: list[ArtifactKind] = episode.requested_uploads  # type: ignore[assignment]  # JSON of what create checked
-    every = dict.fromkeys([*kinds, *further])
+    every = dict.fromkeys([*episode.requested_uploads, *further])
     return [signed_upload(services.store, public_base_url(request), episode.id, kind) for kind in every]
 
 
@@ -135,10 +147,15 @@ def _refuse_archived(episode: Episode) -> None:
         raise HTTPException(409, "the episode is archived")
 
 
+def _refuse_cameras(kinds: Collection[ArtifactKind]) -> None:
+    if len(set(kinds) - set(KINDS)) > MAX_CAMERAS:
+        raise HTTPException(400, f"kinds: an episode has at most {MAX_CAMERAS} further cameras")
+
+
 def _refuse_filled(services: Services, episode: Episode, kind: ArtifactKind) -> None:
     """A slot that was filled is closed with its episode; the PUT would say so only after all the bytes."""
     artifact = next((artifact for artifact in episode.artifacts if artifact.kind == kind), None)
-    if episode.status == "recording" or artifact is None or services.store.size(artifact.object_key) is None:
+    if episode.is_open or artifact is None or services.store.size(artifact.object_key) is None:
         return
     raise HTTPException(409, f"the episode is {episode.status} and has its {kind}: it cannot be replaced")
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -28,8 +29,11 @@ __all__ = [
     "DEFAULT_PROJECT_ID",
     "ApiKey",
     "Artifact",
+    "AuditEntry",
     "Base",
+    "DeletedEpisode",
     "DeviceSession",
+    "DoomedObject",
     "Episode",
     "EpisodeAnalysis",
     "EvalResult",
@@ -75,6 +79,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """What makes an index a partial one."""
+    return {f"{dialect}_where": text(condition) for dialect in ("postgresql", "sqlite")}
+
+
 class Base(DeclarativeBase):
     """The base of all tables; constraints have names, since a later migration must be able to drop them."""
 
@@ -97,6 +106,12 @@ class Project(Base):
     slug: Mapped[str] = mapped_column(String(40), unique=True)
     name: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # None: as much, as many, as long as there is room.
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_episodes: Mapped[int | None] = mapped_column(BigInteger)
+    retain_ready_days: Mapped[int | None] = mapped_column(Integer)
+    retain_failed_days: Mapped[int | None] = mapped_column(Integer)
+    retain_archived_days: Mapped[int | None] = mapped_column(Integer)
 
 
 class ApiKey(Base):
@@ -111,6 +126,8 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(200))
     internal: Mapped[bool] = mapped_column(Boolean)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # To the minute; None: never.
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -127,6 +144,9 @@ class Episode(Base):
         Index(None, "project_id", "created_at", "id"),
         Index(None, "project_id", "policy_version", "created_at", "id"),
         Index(None, "project_id", "seed", "created_at", "id"),
+        Index(None, "project_id", "status", "created_at", "id"),
+        # Few at a time, and looked for once a minute.
+        Index("ix_episodes_recording", "created_at", **_where("status = 'recording'")),
         UniqueConstraint("project_id", "idempotency_key"),
     )
 
@@ -155,21 +175,34 @@ class Episode(Base):
     requested_uploads: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    archived_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The status that restoring it gives back.
+    archived_from: Mapped[str | None] = mapped_column(String(20))
+    # Failed because nothing came for a long time; a finalize that comes after all still counts.
+    reaped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     artifacts: Mapped[list[Artifact]] = relationship(
         back_populates="episode", cascade="all, delete-orphan", order_by="Artifact.id"
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its files and its end may still come."""
+        return self.status == "recording" or (self.status == "failed" and self.reaped_at is not None)
 
 
 class Artifact(Base):
     """A file that has arrived in a slot of an episode."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),)
+    __table_args__ = (
+        Index("uq_artifacts_episode_id_kind", "episode_id", "kind", unique=True),
+        Index(None, "object_key"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(64))
     object_key: Mapped[str] = mapped_column(String(200))
     file_name: Mapped[str] = mapped_column(String(100))
     content_type: Mapped[str] = mapped_column(String(100))
@@ -178,6 +211,30 @@ class Artifact(Base):
     stored_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     episode: Mapped[Episode] = relationship(back_populates="artifacts")
+
+
+class DoomedObject(Base):
+    """An object whose episode was deleted; the row is written with the deletion, the object goes soon after.
+
+    A signed URL may still bring it back, so it is deleted once more when no such URL is left; then the row goes.
+    """
+
+    __tablename__ = "doomed_objects"
+
+    object_key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+    swept_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DeletedEpisode(Base):
+    """What remains of a deleted episode: the key of its create; a client's late repeat does not bring it back."""
+
+    __tablename__ = "deleted_episodes"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    idempotency_key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    episode_id: Mapped[str] = mapped_column(String(36))
+    deleted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class VideoIndex(Base):
@@ -315,6 +372,21 @@ class ScenarioResult(Base):
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AuditEntry(Base):
+    """A change that somebody made; see :func:`robotrace.serve.audit.audit`."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "created_at"))
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    who: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(40))
+    target: Mapped[str] = mapped_column(String(200))
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DeviceSession(Base):

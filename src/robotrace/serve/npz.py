@@ -6,6 +6,7 @@ archive holds first, and members nobody asks for are not unpacked.
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ __all__ = ["NpzFile", "NpzMember", "SeriesError"]
 
 _MAX_BYTES = 2 * 1024**3
 _MAX_MEMBERS = 10_000
+# 400 a member: 46 and its name.
+_MAX_DIRECTORY_BYTES = 400 * _MAX_MEMBERS
+# numpy refuses what is longer than 10,000, too.
+_MAX_HEADER_BYTES = 64 * 1024
 _SUFFIX = ".npy"
 
 
@@ -62,9 +67,15 @@ class NpzFile:
         self._left = _MAX_BYTES
         self.members: dict[str, NpzMember] = {}
         try:
-            self._zip = zipfile.ZipFile(path)
-        except Exception as error:  # as in _describe
+            self._file = _Bounded(path)
+        except OSError as error:
             raise SeriesError(f"not an NPZ file: {error}") from error
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+        except Exception as error:  # as in _describe
+            self._file.close()
+            raise SeriesError(f"not an NPZ file: {error}") from error
+        self._file.most = None
         try:
             if len(self._zip.infolist()) > _MAX_MEMBERS:
                 raise SeriesError(f"more than {_MAX_MEMBERS} arrays")
@@ -73,7 +84,7 @@ class NpzFile:
                     key = info.filename.removesuffix(_SUFFIX)
                     self.members[key] = self._describe(info, key)
         except BaseException:
-            self._zip.close()
+            self._close()
             raise
 
     def __enter__(self) -> NpzFile:
@@ -82,7 +93,11 @@ class NpzFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._zip.close()
+        self._file.close()
 
     def read(self, member: NpzMember) -> NDArray[Any]:
         """Unpack an array.
@@ -138,9 +153,32 @@ class NpzFile:
         return NpzMember(key, dtype, shape)
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which no more than ``most`` bytes are read at once, while there is such a bound.
+
+    A ZIP file's directory is read whole and becomes an object for each member: a million of them is a gigabyte.
+    """
+
+    most: int | None = _MAX_DIRECTORY_BYTES
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read."""
+        if self.most is not None and size is not None and size > self.most:
+            raise ValueError(f"more than {_MAX_MEMBERS} arrays")
+        return super().read(size)
+
+
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether it is in Fortran's order, and dtype."""
     version = npy.read_magic(file)
+    # numpy reads as much as the length says, four gigabytes, before it looks whether that is a header.
+    written = 2 if version == (1, 0) else 4
+    ahead: bytes = file.peek(written)[:written]  # type: ignore[attr-defined]  # a member of a ZIP file has it
+    if int.from_bytes(ahead, "little") > _MAX_HEADER_BYTES:
+        raise ValueError("the header is too long")
     if version == (1, 0):
         shape, fortran_order, dtype = npy.read_array_header_1_0(file)
     elif version == (2, 0):

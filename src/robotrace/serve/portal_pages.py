@@ -35,11 +35,14 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 def _read_filters(typed: dict[str, str]) -> tuple[EpisodeFilter, str | None]:
-    """The filters, and what is wrong with a seed that is none; it filters nothing then."""
-    try:
-        return episode_filter(**typed), None
-    except HTTPException as error:
-        return episode_filter(**{**typed, "seed": ""}), f"{error.detail}. It was left out."
+    """The filters, and what is wrong with those that are none; they filter nothing then."""
+    wrong: list[str] = []
+    while True:
+        try:
+            return episode_filter(**typed), f"{'; '.join(wrong)}. It was left out." if wrong else None
+        except HTTPException as error:
+            wrong.append(str(error.detail))
+            typed = {**typed, str(error.detail).partition(":")[0]: ""}
 
 
 @router.get("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse
 
+from robotrace.serve.audit import audit
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.renders import get_renders
 from robotrace.serve.same_origin import require_same_origin
@@ -19,7 +20,9 @@ router = APIRouter(prefix="/portal/episodes/{episode_id}", include_in_schema=Fal
 @router.post("/render", dependencies=[Depends(require_same_origin)])
 def render_form(episode_id: str, request: Request, viewer: PageViewer) -> RedirectResponse:
     """Have the video of an episode rendered, soon."""
-    get_renders(request).ask(episode_id, viewer.project_id)
+    if get_renders(request).ask(episode_id, viewer.project_id):
+        with get_services(request).database.write() as session:
+            audit(session, viewer, "render.asked", episode_id)
     return _back(episode_id)
 
 

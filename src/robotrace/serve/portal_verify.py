@@ -100,5 +100,5 @@ def promote_form(
         raise HTTPException(400, f"{first['loc'][0]}: {first['msg']}") from None
     with get_services(request).database.write() as session:
         severity = body.severity if "severity" in given else None
-        promote(session, episode_id, viewer.project_id, severity=severity, name=body.name)
+        promote(session, viewer, episode_id, severity=severity, name=body.name)
     return RedirectResponse(f"/portal/episodes/{episode_id}#scenario", 303)

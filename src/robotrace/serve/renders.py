@@ -27,13 +27,14 @@ from robotrace.reroll.pool import Cancelled, Limits, run_job
 from robotrace.serve.arrivals import keep_artifact, with_space
 from robotrace.serve.artifacts import MAX_SIZE, content_type
 from robotrace.serve.episodes import HAS_VIDEO
+from robotrace.serve.frame_times import FrameTimes, VideoError, read_frame_times
 from robotrace.serve.may_run import may_run
-from robotrace.serve.models import Episode, Reproduction
+from robotrace.serve.models import DEFAULT_PROJECT_ID, Episode, Reproduction
 from robotrace.serve.reproductions import set_video, store_report
 from robotrace.serve.schemas_reroll import RenderState, RenderView, Report
 from robotrace.serve.services import Services
 from robotrace.serve.store import StoreError
-from robotrace.serve.video_index import FrameTimes, VideoError, ensure_video_index, read_frame_times
+from robotrace.serve.video_index import ensure_video_index
 
 __all__ = ["RenderRefused", "Renders", "Runner", "get_renders"]
 
@@ -113,8 +114,11 @@ class Renders:
             with self._changed:
                 self._begin()
 
-    def ask(self, episode_id: str, project_id: int) -> None:
+    def ask(self, episode_id: str, project_id: int) -> bool:
         """Want the video of an episode of a project; nothing changes when it is wanted already, or there.
+
+        Returns:
+            Whether anything changes.
 
         Raises:
             RenderRefused: 404 when there is no such episode, 409 when it may not run here, 429 when too many wait.
@@ -124,7 +128,7 @@ class Renders:
             if episode is None or episode.project_id != project_id:
                 raise RenderRefused(404, "there is no such episode")
             if _has_video(session, episode_id):
-                return
+                return False
             reason = self.why_not(episode)
         if reason is not None:
             raise RenderRefused(409, reason)
@@ -135,7 +139,7 @@ class Renders:
             if render is None or render.state not in _UNDER_WAY:
                 render = _Render(episode_id)
             elif render not in self._found:
-                return
+                return False
             if len(self._asked) >= _MAX_ASKED:
                 raise RenderRefused(429, f"{_MAX_ASKED} videos wait to be rendered; try again later")
             if render in self._found:
@@ -143,6 +147,7 @@ class Renders:
             self._renders[episode_id] = render
             self._asked.append(render)
             self._begin()
+            return True
 
     def consider(self, episode_id: str) -> None:
         """An episode has ended: render it where the settings want that, and it failed without a video."""
@@ -163,6 +168,12 @@ class Renders:
 
     def why_not(self, episode: Episode) -> str | None:
         """Why an episode is not run again here; None when it may be."""
+        settings = self._services.settings
+        if not settings.runs_code:
+            return "this deployment runs no episodes again, unless it is started with --import-from or --render-failed"
+        # What runs has the rights of the deployment, and whoever holds a key chooses it among what is installed.
+        if settings.asks_for_sign_in and episode.project_id != DEFAULT_PROJECT_ID:
+            return "this deployment runs again only the episodes of its project default"
         if episode.status not in ("ready", "failed"):
             return f"the episode is {episode.status}"
         return may_run(episode.meta, self._import_from)
@@ -179,6 +190,11 @@ class Renders:
             return RenderView(
                 state=render.state, done=render.done, total=render.total, ahead=ahead, reason=render.reason
             )
+
+    def counts(self) -> list[tuple[str, float]]:
+        """How many wait and run, by state."""
+        with self._changed:
+            return [("queued", len(self._asked) + len(self._found)), ("running", self._running is not None)]
 
     def cancel_all(self) -> None:
         """The deployment stops: end what runs, begin nothing more."""

@@ -12,9 +12,9 @@ __all__ = ["refuse_in_passing", "require_same_origin"]
 def require_same_origin(request: Request) -> None:
     """Let a request pass that one of our own pages sent.
 
-    The pages ask for no login, so any page in the same browser could post to them. What tells is written by the browser
-    and out of reach of a page's scripts: ``Sec-Fetch-Site``, and where a browser does not send that, ``Origin``. A
-    program that is no browser uses the API routes and a key.
+    Any page in the same browser could post to ours, with the cookie of whoever has signed in, or where nobody has to.
+    What tells is written by the browser and out of reach of a page's scripts: ``Sec-Fetch-Site``, and where a browser
+    does not send that, ``Origin``. A program that is no browser uses the API routes and a key.
 
     Example::
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 
 __all__ = [
+    "CAMERA_PATTERN",
+    "KINDS",
+    "MAX_CAMERAS",
     "ArtifactClaim",
     "ArtifactInfo",
     "ArtifactKind",
+    "ArtifactKinds",
     "CreateEpisode",
     "CreatedEpisode",
     "EpisodeDetail",
@@ -23,9 +28,11 @@ __all__ = [
     "FindingView",
     "ListedEpisode",
     "Otel",
+    "RevokedKey",
     "UploadUrl",
     "UploadUrls",
     "Utc",
+    "is_kind",
     "iso",
 ]
 
@@ -65,7 +72,28 @@ def _is_nested_too_deep(value: dict[str, Any]) -> bool:
     return True
 
 
-ArtifactKind = Literal["video", "sensors", "actions"]
+KINDS = ("video", "sensors", "actions")
+"""The slots of the contract."""
+CAMERA_PATTERN = r"video\.[a-z0-9][a-z0-9_.-]{0,39}"
+"""The slot of one more camera. Lower case: a store's folder may not tell the cases apart."""
+MAX_CAMERAS = 16
+"""Of an episode, beside ``video``."""
+_KIND = re.compile(rf"{'|'.join(KINDS)}|{CAMERA_PATTERN}")
+
+
+def is_kind(text: str) -> bool:
+    """Whether there is a slot of this name."""
+    return _KIND.fullmatch(text) is not None
+
+
+def _countable(kinds: list[str]) -> list[str]:
+    if len({kind for kind in kinds if kind not in KINDS}) > MAX_CAMERAS:
+        raise ValueError(f"an episode has at most {MAX_CAMERAS} further cameras")
+    return kinds
+
+
+ArtifactKind = Annotated[str, Field(pattern=rf"^({_KIND.pattern})$", examples=["video", "video.wrist"])]
+ArtifactKinds = Annotated[list[ArtifactKind], Field(max_length=100), AfterValidator(_countable)]
 Utc = Annotated[datetime, PlainSerializer(iso, return_type=str)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
 # Strict: "7" or true for a number is a mistake of the sender, not a number.
@@ -99,7 +127,7 @@ class CreateEpisode(BaseModel):
     fps: NotNegative | None = None
     metadata: Metadata | None = None
     otel: Otel | None = None
-    request_uploads: list[ArtifactKind] = ["video", "sensors", "actions"]
+    request_uploads: ArtifactKinds = list(KINDS)
 
 
 class UploadUrl(BaseModel):
@@ -144,7 +172,7 @@ class FinalizeEpisode(BaseModel):
     bytes_total: Count | None = None
     failure_time_s: Finite | None = None
     metadata: Metadata | None = None
-    artifacts: list[ArtifactClaim] | None = None
+    artifacts: Annotated[list[ArtifactClaim], Field(max_length=100)] | None = None
 
 
 class FinalizedEpisode(BaseModel):
@@ -244,3 +272,12 @@ class EpisodeDetail(BaseModel):
     artifacts: list[ArtifactInfo]
     reproduction: dict[str, Any] | None
     findings: list[FindingView] | None
+
+
+class RevokedKey(BaseModel):
+    """A key that is out of force."""
+
+    status: Literal["revoked"] = "revoked"
+    key_id: str
+    key_prefix: str
+    revoked_at: Utc

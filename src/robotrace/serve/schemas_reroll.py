@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer
 
 from robotrace.reroll.jobs import Outcome
-from robotrace.serve.schemas import ArtifactKind, Count, Finite, Utc, iso
+from robotrace.serve.schemas import ArtifactKinds, Count, Finite, Utc, iso
 
 __all__ = [
     "RenderState",
@@ -121,7 +121,7 @@ class StoredReproduction(BaseModel):
 class SignUploads(BaseModel):
     """``POST /api/ingest/episode/{id}/upload-urls``: slots to sign beside those that create asked for."""
 
-    kinds: Annotated[list[ArtifactKind], Field(max_length=_MAX_ITEMS)] = []
+    kinds: ArtifactKinds = []
 
 
 RenderState = Literal["queued", "running", "done", "failed", "cancelled"]

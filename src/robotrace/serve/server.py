@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import ipaddress
 import os
 import secrets
 import shutil
@@ -20,11 +19,17 @@ import uvicorn
 from robotrace.errors import ConfigurationError
 from robotrace.reroll.pool import run_job
 from robotrace.serve.app import create_app
+from robotrace.serve.audit import Actor
+from robotrace.serve.connections import MAX_HEAD_BYTES, BoundedProtocol, max_connections
 from robotrace.serve.database import Database
+from robotrace.serve.housekeeping import Housekeeping
+from robotrace.serve.janitor import Janitor
 from robotrace.serve.keys import create_key, has_keys, replace_internal_key
 from robotrace.serve.models import DEFAULT_PROJECT_ID
+from robotrace.serve.rate_limits import Limits
 from robotrace.serve.renders import Renders, Runner
 from robotrace.serve.services import Services
+from robotrace.serve.sessions import Cookies
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import LocalStore
 
@@ -33,10 +38,13 @@ __all__ = ["Deployment"]
 _SECRET_BYTES = 32
 _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
-# Together below the 5 s that stop() may take: requests may end by themselves, then they are cut off.
-_GRACE_S = 3
-_STOP_TIMEOUT_S = 4.4
+# After the grace, requests are cut off; what else may take its time does so meanwhile.
+_CUT_OFF_S = 1.2
+_STOP_S = 2.0
+_JANITOR_TIMEOUT_S = 0.3  # it is between two objects, or asleep
 _RENDERS_TIMEOUT_S = 0.5  # beside the requests; a worker is killed within 0.1 s
+
+_OPERATOR = Actor(DEFAULT_PROJECT_ID, "command line")
 
 
 class Deployment:
@@ -53,7 +61,8 @@ class Deployment:
         run: What runs an episode again, to render it.
 
     Attributes:
-        base_url: Where it is reached, with the real port.
+        base_url: Where it is reached from this machine, with the real port.
+        public_url: Where others reach it.
         first_key: The API key made on the very first start on this folder, else None. Show it: it is not stored.
         internal_key: An API key that works while this deployment runs.
     """
@@ -65,9 +74,13 @@ class Deployment:
         self._lock = threading.Lock()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._database: Database | None = None
         self._renders: Renders | None = None
+        self._janitor: Janitor | None = None
+        self._housekeeping: Housekeeping | None = None
         self.base_url = ""
+        self.public_url = ""
         self.first_key: str | None = None
         self.internal_key = ""
 
@@ -84,12 +97,11 @@ class Deployment:
         """Start serving; returns when requests are answered.
 
         Raises:
-            ConfigurationError: The host is not a loopback one, the port is in use, the folder cannot be written or
+            ConfigurationError: The host is none of this machine's, the port is in use, the folder cannot be written or
                 already has a deployment, its database is of a newer version, or a folder to import from is none.
         """
         if self._thread is not None:
             raise ConfigurationError("this deployment was started before")
-        _require_loopback(self._settings.host)
         _require_own_code(self._settings)
         if not 0 <= self._settings.port <= 65535:
             raise ConfigurationError(f"{self._settings.port} is not a port")
@@ -100,21 +112,37 @@ class Deployment:
             raise
 
     def stop(self) -> None:
-        """Stop serving, within 5 s; requests under way get 3 of them. Harmless when stopped already."""
+        """Stop serving, within ``settings.grace_s`` (which requests under way get) and 2 s. Harmless when stopped."""
         with self._lock:
+            deadline = time.monotonic() + self._settings.grace_s + _STOP_S
             if self._renders is not None:
                 self._renders.cancel_all()
+            if self._janitor is not None:
+                self._janitor.stop()
+            if self._housekeeping is not None:
+                self._housekeeping.stop()
             if self._server is not None and self._thread is not None:
                 self._server.should_exit = True
-                self._thread.join(_STOP_TIMEOUT_S)
+                self._thread.join(self._settings.grace_s + _CUT_OFF_S)
+            if self._janitor is not None:
+                self._janitor.join(_JANITOR_TIMEOUT_S)
             if self._renders is not None:
                 self._renders.join(_RENDERS_TIMEOUT_S)
+            if self._housekeeping is not None:
+                self._housekeeping.join(max(0.0, deadline - time.monotonic()))
             self._open.close()
 
     def wait(self) -> None:
         """Block until the deployment is stopped; Ctrl-C raises KeyboardInterrupt here."""
         if self._thread is not None:
-            self._thread.join()
+            # Not join(): when a signal's exception ends that, Python takes the thread for an ended one, and stop()
+            # would not wait for the requests under way; so do all before 3.13.
+            self._ended.wait()
+
+    @property
+    def asks_for_sign_in(self) -> bool:
+        """Whether its pages ask for a key."""
+        return self._settings.asks_for_sign_in
 
     def create_key(self, name: str) -> str:
         """Make an API key of the project "default" and return its text, which cannot be had again.
@@ -128,7 +156,7 @@ class Deployment:
         if self._database is None or self._thread is None or not self._thread.is_alive():
             raise ConfigurationError("the deployment does not run")
         with self._database.write() as session:
-            return create_key(session, DEFAULT_PROJECT_ID, name)
+            return create_key(session, _OPERATOR, name)
 
     def _start(self) -> None:
         settings = self._settings
@@ -143,31 +171,43 @@ class Deployment:
         self._database = Database(settings.database_url)
         self._open.callback(self._database.close)
         self._database.migrate()
-        services = Services(settings, self._database, store)
+        cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
+        services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
         self._open.callback(services.later.close)
+        self._housekeeping = Housekeeping(self._database, services.key_uses, audit_days=settings.audit_days)
         self._renders = Renders(services, run=self._run)
+        self._janitor = Janitor(services)
         config = uvicorn.Config(
-            create_app(services, self._renders),
+            create_app(services, self._renders, self._janitor),
             access_log=False,  # would write signed URLs
             log_config=None,  # logging belongs to the process we are a guest in
             lifespan="off",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=settings.grace_s,
+            http=BoundedProtocol,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            limit_concurrency=max_connections(),
+            proxy_headers=settings.trusted_proxies is not None,
+            forwarded_allow_ips=settings.trusted_proxies or "",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="robotrace-serve", daemon=True
+            target=self._serve, args=(self._server, listener), name="robotrace-serve", daemon=True
         )
         self._thread.start()
         self._wait_until_started(self._server, self._thread)
         with self._database.write() as session:
             self.internal_key = replace_internal_key(session)
             if not has_keys(session):
-                self.first_key = create_key(session, DEFAULT_PROJECT_ID, "first")
+                self.first_key = create_key(session, _OPERATOR, "first")
+        self._housekeeping.start()
         self._renders.start()
-        name = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self._janitor.start()
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+        name = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{name}:{listener.getsockname()[1]}"
+        self.public_url = settings.public_url or self.base_url
 
     def _open_data_dir(self) -> bytes:
         """Make the folder ours; returns the secret that signs URLs."""
@@ -182,6 +222,12 @@ class Deployment:
         os.close(os.open(settings.database_path, os.O_RDWR | os.O_CREAT, 0o600))
         return _secret(settings.secret_path)
 
+    def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        try:
+            server.run([listener])
+        finally:
+            self._ended.set()
+
     @staticmethod
     def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -189,17 +235,6 @@ class Deployment:
             if not thread.is_alive() or time.monotonic() > deadline:
                 raise ConfigurationError("the server did not start; the log says why")
             time.sleep(0.002)
-
-
-def _require_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigurationError(
-            f"{host} is not a loopback address: the pages ask for no login yet, so they are served on this machine only"
-        )
 
 
 def _require_own_code(settings: Settings) -> None:
@@ -214,7 +249,10 @@ def _require_own_code(settings: Settings) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError(f"{host} is no address of this machine: {error.strerror}") from error
     # With the protocol named: asyncio turns Nagle's algorithm off for such sockets only, and it costs 40 ms an answer.
     listener = socket.socket(family, kind, protocol)
     try:

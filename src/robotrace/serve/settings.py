@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import URL
+
+from robotrace.serve.hosts import checked_public_url, is_loopback
+from robotrace.serve.rate_limits import DEFAULT_RATE
 
 __all__ = ["Settings"]
 
@@ -16,10 +21,21 @@ class Settings:
 
     Args:
         data_dir: Folder of the database, the objects and the secret; made on the first start, with mode 0700.
-        host: A loopback address or name to listen on.
+        host: An address or name to listen on.
         port: The port to listen on; 0 takes any free one.
         render_failed: Render the video of each failed episode that has none and can be run again.
         import_from: Folders of the operator's own environments, for those that run again.
+        metrics: Who reads ``/metrics`` without a key: this machine, nobody, everybody.
+        reap_after: How long an episode may be "recording" with nothing coming until it is failed; None: for ever.
+        grace_s: What requests under way get when the deployment stops, in seconds.
+        public_url: Where others reach it, ``https://team.example``; None: under the address it listens on.
+        forwarded_allow_ips: Addresses of proxies, with commas, whose ``X-Forwarded-For`` is believed; None: those of
+            this machine when there is a ``public_url``, else none.
+        rate_limit: Calls a second and key; None: any number.
+        audit_days: How long the audit log goes back.
+
+    Raises:
+        ConfigurationError: ``public_url`` is none.
     """
 
     data_dir: Path
@@ -27,6 +43,36 @@ class Settings:
     port: int = 8321
     render_failed: bool = False
     import_from: tuple[Path, ...] = ()
+    metrics: Literal["local", "key", "public"] = "local"
+    reap_after: timedelta | None = timedelta(days=7)
+    grace_s: int = 3
+    public_url: str | None = None
+    forwarded_allow_ips: str | None = None
+    rate_limit: float | None = DEFAULT_RATE
+    audit_days: int = 400
+
+    def __post_init__(self) -> None:
+        """Refuse a public URL that is none."""
+        if self.public_url is not None:
+            object.__setattr__(self, "public_url", checked_public_url(self.public_url))
+
+    @property
+    def asks_for_sign_in(self) -> bool:
+        """Whether pages are shown to those who have signed in only.
+
+        Not a question of where a request comes from: behind a proxy all of them come from this machine.
+        """
+        return self.public_url is not None or not is_loopback(self.host)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether episodes may be run again here; where others reach it, only when the operator said so."""
+        return self.render_failed or bool(self.import_from) or not self.asks_for_sign_in
+
+    @property
+    def trusted_proxies(self) -> str | None:
+        """The addresses whose ``X-Forwarded-For`` is believed."""
+        return self.forwarded_allow_ips or (None if self.public_url is None else "127.0.0.1,::1")
 
     @property
     def database_path(self) -> Path:

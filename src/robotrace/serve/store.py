@@ -6,9 +6,11 @@ of nobody's; they get their place in the transaction that notes them in the data
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -120,10 +122,20 @@ class LocalStore:
         for folder in (self._root, self._incoming):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def discard_incoming(self) -> None:
-        """Delete what interrupted uploads of an earlier run left; only for the one who owns the folder."""
+    def discard_incoming(self, unchanged_for_s: float = 0.0) -> int:
+        """Delete what interrupted uploads left, and say how many; only for the one who owns the folder.
+
+        Args:
+            unchanged_for_s: Those that nothing was written to for so long; 0: all, when none can be under way.
+        """
+        latest = time.time() - unchanged_for_s
+        found = 0
         for part in self._incoming.glob("*.part"):
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # it has just arrived
+                if unchanged_for_s == 0 or part.stat().st_mtime < latest:
+                    part.unlink()
+                    found += 1
+        return found
 
     def signed_put(self, key: str, *, expires: int, max_size: int, content_type: str) -> str:
         """The path and query of a URL that stores one object."""
@@ -180,7 +192,10 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Delete an object; that there is none is fine."""
-        self.path(key).unlink(missing_ok=True)
+        path = self.path(key)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its episode has other files; or there is no such folder
+            path.parent.rmdir()
 
     def writer(self, max_size: int) -> ObjectWriter:
         """Begin an object of at most ``max_size`` bytes."""

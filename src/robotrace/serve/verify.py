@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from robotrace.serve.audit import HasActor, audit
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.eval_summary import is_claimed
 from robotrace.serve.evals import refuse_unknown_candidate_episode, run_or_404
@@ -38,8 +39,8 @@ def promote_episode(body: PromoteEpisode, request: Request, caller: ApiCaller) -
     with get_services(request).database.write() as session:
         scenario = promote(
             session,
+            caller,
             body.baseline_episode_id,
-            caller.project_id,
             severity=body.severity if "severity" in body.model_fields_set else None,
             name=body.name,
             description=body.description,
@@ -110,8 +111,8 @@ def push_scenario_result(body: PushScenarioResult, request: Request, caller: Api
 
 def promote(
     session: Session,
+    actor: HasActor,
     episode_id: str,
-    project_id: int,
     *,
     severity: Severity | None = None,
     name: str | None = None,
@@ -122,24 +123,27 @@ def promote(
     Raises:
         HTTPException: 404 when there is no such episode.
     """
-    episode_or_404(session, episode_id, project_id)
+    episode_or_404(session, episode_id, actor.project_id)
     now = utc_now()
     scenario = session.scalar(select(Scenario).where(Scenario.baseline_episode_id == episode_id))
     if scenario is None:
         scenario = Scenario(
             id=str(uuid.uuid4()),
-            project_id=project_id,
+            project_id=actor.project_id,
             baseline_episode_id=episode_id,
             severity="warning",
             created_at=now,
             updated_at=now,
         )
         session.add(scenario)
+        audit(session, actor, "scenario.promoted", episode_id, scenario_id=scenario.id, severity=severity or "warning")
     given = {"severity": severity, "name": name, "description": description}
-    for field, value in given.items():
-        if value is not None and value != getattr(scenario, field):
-            setattr(scenario, field, value)
-            scenario.updated_at = now
+    changed = {name: value for name, value in given.items() if value not in (None, getattr(scenario, name))}
+    for field, value in changed.items():
+        setattr(scenario, field, value)
+        scenario.updated_at = now
+    if changed and scenario.created_at != now:
+        audit(session, actor, "scenario.changed", episode_id, scenario_id=scenario.id, changed=sorted(changed))
     return scenario
 
 
