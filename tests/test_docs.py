@@ -129,6 +129,7 @@ def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
         "pip install '.[demo]' && robotrace demo",  # .ci/run, in an empty environment
         "pip install tox && tox",  # .ci/run
         "robotrace serve",  # tests/cli/test_commands.py
+        "robotrace explain 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11",  # tests/cli/test_explain.py
         "robotrace serve --public-url https://team.example",  # there, too
         "robotrace projects create nightly\nrobotrace keys create ci --project nightly",  # tests/cli/test_keys.py
         "pip install 'robotrace-dev[postgres,s3]'",  # tox.ini: py311-postgres

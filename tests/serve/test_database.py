@@ -23,7 +23,9 @@ from robotrace.serve.models import (
     ApiKey,
     Base,
     Episode,
+    EpisodeAnalysis,
     EvalRun,
+    FindingLabel,
     Project,
     Reproduction,
     utc_now,
@@ -223,6 +225,38 @@ def test_the_newest_episodes_of_a_project_are_read_in_the_order_of_an_index(fres
     columns = "".join(f"{name}_" for name in filters)
     assert f"USING INDEX ix_episodes_project_id_{columns}created_at_id (project_id=?" in plan[0]
     assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_the_tables_of_analyses_come_and_go_without_touching_what_was_there(fresh):
+    """Up from the version before with an episode in it, filled, down, and up again; they go with their episode."""
+    with fresh.connect() as connection:
+        migrate(connection, "0007")
+        before = tables(connection)
+        connection.exec_driver_sql(
+            "INSERT INTO episodes (id, project_id, status, source, metadata, requested_uploads, created_at, updated_at)"
+            " VALUES ('kept', 1, 'failed', 'sim', '{}', '[]', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+        )
+        connection.commit()
+        migrate(connection, "0008")
+        assert tables(connection) - before == {"analyses", "finding_labels"}
+
+    def fill():
+        made = {"episode_id": "kept", "created_at": utc_now()}
+        with fresh.write() as session:
+            session.add(EpisodeAnalysis(analyzer_version="1", findings=[{"a": 1}], skipped=[], basis="0", **made))
+            session.add(FindingLabel(code="exception", label="wrong", **made))
+
+    fill()
+    with fresh.connect() as connection:
+        migrate(connection, "0007")
+        assert tables(connection) == before
+        migrate(connection, "head")
+        assert connection.exec_driver_sql("SELECT id FROM episodes").scalars().all() == ["kept"]
+    fill()
+    with fresh.write() as session:
+        session.execute(text("DELETE FROM episodes"))
+    with fresh.read() as session:
+        assert (session.query(EpisodeAnalysis).count(), session.query(FindingLabel).count()) == (0, 0)
 
 
 def test_migrating_again_changes_nothing(fresh):

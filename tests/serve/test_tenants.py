@@ -48,6 +48,7 @@ BY_ID = {
     ("GET", "/api/episodes/{episode_id}/download"): Asked(),
     ("POST", "/api/episodes/download"): Asked({"ids": ["{episode_id}"]}),
     ("GET", "/api/episodes/{episode_id}/artifact/{kind}"): Asked(),
+    ("POST", "/api/episodes/{episode_id}/explain"): Asked(),
     ("POST", "/api/ingest/eval-run/{eval_run_id}/result"): Asked(
         {"baseline_episode_id": "{episode_id}", "status": "complete", "metrics": {}}
     ),
@@ -65,6 +66,9 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/render"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/render/cancel"): Asked(form={}),
     ("GET", "/portal/episodes/{episode_id}/render.json"): Asked(),
+    ("POST", "/portal/episodes/{episode_id}/explain"): Asked(form={}),
+    ("GET", "/portal/episodes/{episode_id}/findings.json"): Asked(),
+    ("POST", "/portal/episodes/{episode_id}/findings/{code}/feedback"): Asked(form={"label": "wrong"}),
     ("GET", "/portal/evals/{eval_run_id}"): Asked(),
     ("GET", "/portal/evals/{eval_run_id}.json"): Asked(),
     ("POST", "/portal/api-keys/{key_id}/revoke"): Asked(form={}),
@@ -178,7 +182,7 @@ def filled(value: Any, ids: dict[str, str]) -> Any:
 def ask(http: httpx.Client, method: str, path: str, asked: Asked, ids: dict[str, str]) -> httpx.Response:
     return http.request(
         method,
-        filled(path + asked.query, {"kind": "sensors", **ids}),
+        filled(path + asked.query, {"kind": "sensors", "code": "unexplained", **ids}),
         json=filled(asked.body, ids),
         data=asked.form,
         # An empty form is one all the same.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robotrace.serve.video_index import VideoError, read_frame_times
+from robotrace.serve.frame_times import VideoError, read_frame_times
 
 from .portal_fixtures import HEIGHT, WIDTH, variable_rate, write_barcode_video
 

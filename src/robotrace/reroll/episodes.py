@@ -41,6 +41,7 @@ class FoundEpisode:
         folder: Where its verdict is kept; None for one on a deployment.
         episode_id: Its id on a deployment; None for one that is in a folder.
         own: It was recorded on this machine by this user.
+        described: Its fields as they were sent or answered: ``status``, ``source``, ``duration_s``, …
     """
 
     label: str
@@ -52,6 +53,7 @@ class FoundEpisode:
     folder: Path | None = None
     episode_id: str | None = None
     own: bool = field(default=False)
+    described: Mapping[str, Any] = field(default_factory=dict)
 
     def job(self, *, import_from: tuple[str, ...] = (), video: VideoRequest | None = None) -> Job:
         """What a worker is asked."""
@@ -144,6 +146,7 @@ def fetch_episode(
         files=files,
         slots=frozenset(hashes) if listed is not None else frozenset(files),
         episode_id=episode_id,
+        described=episode,
     )
 
 
@@ -211,6 +214,7 @@ def _in_folder(folder: Path, spool: Spool) -> FoundEpisode:
             slots=frozenset(files),
             folder=folder,
             own=own,
+            described={**create, **finalize},
         )
     about = read_json(folder / "metadata.json")
     if about is None:
@@ -228,6 +232,7 @@ def _in_folder(folder: Path, spool: Spool) -> FoundEpisode:
         files=files,
         slots=frozenset(files),
         folder=folder,
+        described=about,
     )
 
 

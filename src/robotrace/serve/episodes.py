@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session, defer
 
+from robotrace.serve.analyses import analysis_view, explain_when_outdated
 from robotrace.serve.artifacts import absolute_url, signed_download
 from robotrace.serve.keyset import after_cursor, cursor_of
 from robotrace.serve.models import Artifact, Episode, Reproduction
@@ -211,6 +212,7 @@ def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
 def episode_detail(session: Session, episode: Episode) -> EpisodeDetail:
     """All there is about an episode."""
     checked = session.get(Reproduction, episode.id)
+    analysis = analysis_view(session, episode.id)
     return EpisodeDetail(
         episode_id=episode.id,
         name=episode.name,
@@ -240,6 +242,7 @@ def episode_detail(session: Session, episode: Episode) -> EpisodeDetail:
             for artifact in episode.artifacts
         ],
         reproduction=None if checked is None else checked.report,
+        findings=None if analysis is None else analysis.findings,
     )
 
 
@@ -279,9 +282,12 @@ def read_episodes(
 
 @router.get("/{episode_id}")
 def read_episode(episode_id: str, request: Request, caller: ApiCaller) -> EpisodeDetail:
-    """The episode, its metadata included, and what running it again came to where somebody did."""
-    with get_services(request).database.read() as session:
-        return episode_detail(session, episode_or_404(session, episode_id, caller.project_id))
+    """The episode, its metadata included, why it failed, and what running it again came to where somebody did."""
+    services = get_services(request)
+    with services.database.read() as session:
+        episode = episode_or_404(session, episode_id, caller.project_id)
+        explain_when_outdated(services, session, episode)
+        return episode_detail(session, episode)
 
 
 @router.get("/{episode_id}/artifact/{kind}", status_code=302, response_class=RedirectResponse)

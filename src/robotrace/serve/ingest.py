@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, HTTPException, Request
 from sqlalchemy import select
 
+from robotrace.serve.analyses import explain_when_failed
 from robotrace.serve.arrivals import collect_first
 from robotrace.serve.artifacts import signed_upload
 from robotrace.serve.episodes import episode_or_404
@@ -131,6 +132,7 @@ def finalize_episode(
             # After the answer: demuxing a long video takes longer than a client should wait.
             background.add_task(ensure_video_index, services, episode_id)
             background.add_task(get_renders(request).consider, episode_id)
+            background.add_task(explain_when_failed, services, episode_id)
         elif services.store.origin:  # a video that was made later may have been collected with this call
             background.add_task(describe_video, services, episode_id)
         return FinalizedEpisode(episode_id=episode.id, status=episode.status, updated_at=episode.updated_at)

@@ -35,9 +35,11 @@ __all__ = [
     "DeviceSession",
     "DoomedObject",
     "Episode",
+    "EpisodeAnalysis",
     "EvalResult",
     "EvalRun",
     "Fact",
+    "FindingLabel",
     "Project",
     "Reproduction",
     "Scenario",
@@ -264,6 +266,34 @@ class Reproduction(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     report: Mapped[dict[str, Any]] = mapped_column(JSON)
     checked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class EpisodeAnalysis(Base):
+    """Why an episode failed, as the rules of a version say.
+
+    ``findings`` and ``skipped`` are of ``robotrace.explain.Analysis.to_dict()``; ``basis`` changes with what they were
+    made from.
+    """
+
+    __tablename__ = "analyses"
+
+    episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True)
+    analyzer_version: Mapped[str] = mapped_column(String(20))
+    findings: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    skipped: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    basis: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FindingLabel(Base):
+    """What somebody who knows said of a finding, ``right`` or ``wrong``; it stays when the rules are asked anew."""
+
+    __tablename__ = "finding_labels"
+
+    episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True)
+    code: Mapped[str] = mapped_column(String(60), primary_key=True)
+    label: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class EvalRun(Base):

@@ -115,12 +115,36 @@ class NpzFile:
         except Exception as error:  # as in _describe
             raise SeriesError(f"{member.key} is broken: {error}") from error
 
+    def read_tail(self, member: NpzMember, rows: int) -> NDArray[Any]:
+        """Unpack the last rows of an array, with no more memory than they take.
+
+        Raises:
+            SeriesError: As :meth:`read`; also for an array that is not stored row by row.
+        """
+        if member.rows <= rows or not member.shape:
+            return self.read(member)
+        shape = (rows, *member.shape[1:])
+        row_bytes = math.prod(member.shape[1:]) * member.dtype.itemsize
+        self._left -= rows * row_bytes
+        # What lies before them is unpacked on the way, too.
+        if self._left < 0 or member.rows * row_bytes > _MAX_BYTES:
+            raise SeriesError(f"more than {_MAX_BYTES} bytes unpacked")
+        try:
+            with self._zip.open(member.key + _SUFFIX) as file:
+                _, fortran_order, _ = _read_header(file)
+                if fortran_order or member.dtype.hasobject:
+                    raise ValueError("its last rows do not lie together")
+                file.seek((member.rows - rows) * row_bytes, 1)
+                return np.frombuffer(file.read(rows * row_bytes), member.dtype).reshape(shape)
+        except Exception as error:  # as in _describe
+            raise SeriesError(f"{member.key} is broken: {error}") from error
+
     def _describe(self, info: zipfile.ZipInfo, key: str) -> NpzMember:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise SeriesError(f"{key} is packed in a way NPZ files are not")
         try:
             with self._zip.open(info) as file:
-                shape, dtype = _read_header(file)
+                shape, _, dtype = _read_header(file)
                 size = info.file_size - file.tell()
         except Exception as error:  # damaged bytes come out of three parsers as nearly anything
             raise SeriesError(f"{key} is no array: {error}") from error
@@ -147,7 +171,8 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran's order, and dtype."""
     version = npy.read_magic(file)
     # numpy reads as much as the length says, four gigabytes, before it looks whether that is a header.
     written = 2 if version == (1, 0) else 4
@@ -155,9 +180,9 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if int.from_bytes(ahead, "little") > _MAX_HEADER_BYTES:
         raise ValueError("the header is too long")
     if version == (1, 0):
-        shape, _, dtype = npy.read_array_header_1_0(file)
+        shape, fortran_order, dtype = npy.read_array_header_1_0(file)
     elif version == (2, 0):
-        shape, _, dtype = npy.read_array_header_2_0(file)
+        shape, fortran_order, dtype = npy.read_array_header_2_0(file)
     else:  # 3.0 is for field names outside ASCII
         raise ValueError(f"npy format {version}")
-    return shape, dtype
+    return shape, fortran_order, dtype

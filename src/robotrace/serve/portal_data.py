@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 
 from robotrace.reroll.plan import read_plan
+from robotrace.serve.analyses import analysis_view, explain_when_outdated
 from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
 from robotrace.serve.may_run import what_runs
@@ -20,6 +21,7 @@ from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.reproductions import report_of
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
 from robotrace.serve.schemas_evals import ScenarioInfo
+from robotrace.serve.schemas_explain import AnalysisView
 from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
@@ -81,6 +83,8 @@ class EpisodeView(BaseModel):
     scenario: ScenarioInfo | None
     reproduction: Report | None
     rerun: RerunView
+    analysis: AnalysisView | None
+    analysis_pending: bool
 
 
 def episode_list(
@@ -119,6 +123,8 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
         reproduction = report_of(session, episode_id)
         rerun = _rerun_view(renders, episode)
+        pending = explain_when_outdated(services, session, episode)
+        analysis = analysis_view(session, episode_id)
     return EpisodeView(
         episode=detail,
         artifacts=artifacts,
@@ -136,6 +142,8 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
         scenario=scenario,
         reproduction=reproduction,
         rerun=rerun,
+        analysis=analysis,
+        analysis_pending=pending,
     )
 
 

@@ -105,6 +105,8 @@ def episode_page(episode_id: str, request: Request, viewer: PageViewer) -> HTMLR
         scenario=view.scenario,
         reproduction=view.reproduction,
         rerun=view.rerun,
+        analysis=view.analysis,
+        analysis_pending=view.analysis_pending,
         severities=SEVERITIES,
     )
 

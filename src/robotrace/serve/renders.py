@@ -27,13 +27,14 @@ from robotrace.reroll.pool import Cancelled, Limits, run_job
 from robotrace.serve.arrivals import keep_artifact, with_space
 from robotrace.serve.artifacts import MAX_SIZE, content_type
 from robotrace.serve.episodes import HAS_VIDEO
+from robotrace.serve.frame_times import FrameTimes, VideoError, read_frame_times
 from robotrace.serve.may_run import may_run
 from robotrace.serve.models import DEFAULT_PROJECT_ID, Episode, Reproduction
 from robotrace.serve.reproductions import set_video, store_report
 from robotrace.serve.schemas_reroll import RenderState, RenderView, Report
 from robotrace.serve.services import Services
 from robotrace.serve.store import StoreError
-from robotrace.serve.video_index import FrameTimes, VideoError, ensure_video_index, read_frame_times
+from robotrace.serve.video_index import ensure_video_index
 
 __all__ = ["RenderRefused", "Renders", "Runner", "get_renders"]
 

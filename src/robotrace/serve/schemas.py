@@ -24,6 +24,8 @@ __all__ = [
     "EpisodeSummary",
     "FinalizeEpisode",
     "FinalizedEpisode",
+    "FindingFeedback",
+    "FindingView",
     "ListedEpisode",
     "Otel",
     "RevokedKey",
@@ -229,6 +231,24 @@ class ArtifactInfo(BaseModel):
     file_name: str
 
 
+FindingFeedback = Literal["right", "wrong"]
+
+
+class FindingView(BaseModel):
+    """Something that may be why an episode failed; ``feedback`` is what somebody who knows said of it."""
+
+    code: str
+    title: str
+    description: str
+    confidence: float
+    likelihood: str
+    evidence: dict[str, Any]
+    onset_s: float | None
+    streams: list[str]
+    next_step: str
+    feedback: FindingFeedback | None
+
+
 class EpisodeDetail(BaseModel):
     """``GET /api/episodes/{id}``."""
 
@@ -251,6 +271,7 @@ class EpisodeDetail(BaseModel):
     updated_at: Utc
     artifacts: list[ArtifactInfo]
     reproduction: dict[str, Any] | None
+    findings: list[FindingView] | None
 
 
 class RevokedKey(BaseModel):

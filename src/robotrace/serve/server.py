@@ -165,6 +165,7 @@ class Deployment:
         require_same_store(settings, self._database, store, secret)
         cookies = Cookies(secret, secure=(settings.public_url or "").startswith("https:"))
         services = Services(settings, self._database, store, cookies, limits=Limits.of(settings.rate_limit))
+        self._open.callback(services.later.close)
         self._renders = Renders(services, run=self._run)
         self._janitor = Janitor(services)
         config = uvicorn.Config(

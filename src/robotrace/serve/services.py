@@ -12,6 +12,7 @@ from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.key_uses import KeyUses
 from robotrace.serve.keys import find_key, key_prefix
+from robotrace.serve.later import Later
 from robotrace.serve.models import Project
 from robotrace.serve.projects import list_projects
 from robotrace.serve.rate_limits import Limits, client_address, refuse_too_many
@@ -47,6 +48,7 @@ class Services:
     key_uses: KeyUses = field(default_factory=KeyUses)
     guesses: GuessLimit = field(default_factory=GuessLimit)
     usage: UsageCache = field(default_factory=UsageCache)
+    later: Later = field(default_factory=Later)
 
 
 @dataclass(frozen=True)

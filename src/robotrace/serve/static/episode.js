@@ -78,6 +78,25 @@ function markFailure(charts, failureMs, totalMs) {
   document.getElementById("scrub-marks").append(tick);
 }
 
+/** Where the findings begin: a tick on the scrubber each, numbered as they are listed; their links go there. */
+function markFindings(player, totalMs) {
+  document.querySelectorAll(".finding[data-onset-ms]").forEach((item) => {
+    const onsetMs = Number(item.dataset.onsetMs);
+    const tick = document.createElement("i");
+    tick.className = "finding-tick";
+    tick.title = `${item.querySelector(".finding-title").textContent} at ${formatTime(onsetMs)} s`;
+    tick.style.left = `${totalMs ? (Math.min(onsetMs, totalMs) / totalMs) * 100 : 0}%`;
+    document.getElementById("scrub-marks").append(tick);
+    item.querySelector("a.figure").addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      player.pause();
+      player.seek(onsetMs);
+      document.getElementById("workspace").scrollIntoView({ block: "start" });
+    });
+  });
+}
+
 async function loadSeries(url) {
   try {
     return await fetchSeries(url);
@@ -136,6 +155,7 @@ async function start() {
   }
   listSkipped(series.skipped);
   if (failureMs !== null) markFailure(charts, failureMs, totalMs);
+  markFindings(player, totalMs);
 
   player.addEventListener("unplayable", () => hideVideo("The video stopped playing: its file cannot be decoded."));
   player.addEventListener("settled", () => (document.documentElement.dataset.ready = "true"), { once: true });
