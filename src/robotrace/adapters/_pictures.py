@@ -33,7 +33,7 @@ def decode_picture(data: bytes) -> NDArray[Any]:
     if name is None:
         raise ValueError(f"bytes that begin with {data[:4].hex() or 'nothing'} are no JPEG, PNG, BMP or TIFF picture")
     try:
-        codec = av.CodecContext.create(name, "r")
+        codec: Any = av.CodecContext.create(name, "r")
         frames = [*codec.decode(av.Packet(data)), *codec.decode(None)]
     except av.FFmpegError as exc:
         raise ValueError(f"a {name} picture of {len(data)} bytes cannot be read: {exc.strerror}") from exc
