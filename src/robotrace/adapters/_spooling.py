@@ -50,6 +50,7 @@ _log = logging.getLogger("robotrace")
 _NAMESPACE = uuids.UUID("3f0d6a52-7c1e-5b8e-9d43-6a1c0b9f2e77")
 """Of the uuids; never to be changed, or every import would be a new one."""
 _JOURNAL = "imported.jsonl"
+_NOT_IDENTITY = ("name", "metadata")
 _ROUND_S = 30.0
 """Nobody waits for a deployment that is not going to be asked in that time."""
 _ROOM_LOOK_S = 2.0
@@ -155,10 +156,10 @@ def episode_uuid(kind: str, *identity: Any, facts: EpisodeFacts, options: Mappin
     Args:
         kind: The adapter.
         *identity: What names the recording and the episode in it: JSON values.
-        facts: What it is labelled with: under another policy version it is another episode.
+        facts: What it is labelled with: under another policy version it is another episode; under another name not.
         options: What its files depend on.
     """
-    labels = {name: value for name, value in vars(facts).items() if value is not None and name != "metadata"}
+    labels = {name: value for name, value in vars(facts).items() if value is not None and name not in _NOT_IDENTITY}
     parts = [kind, *identity, labels, dict(options)]
     return str(uuids.uuid5(_NAMESPACE, json.dumps(parts, sort_keys=True, default=str)))
 
@@ -220,12 +221,16 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         return self._look(ImportedEpisode(uuid, name, "waiting", is_new=False), self._sealed())
 
     @contextlib.contextmanager
-    def folder(self, output_dir: str | Path | None = None) -> Iterator[Path]:
+    def folder(self, output_dir: str | Path | None = None, *, keep: bool = False) -> Iterator[Path]:
         """A folder to encode an episode into; a private one, on the disk of the spool, is deleted afterwards.
 
         Args:
             output_dir: The caller's own instead, whose files stay.
+            keep: Without one: a temporary folder that stays; the log names it.
         """
+        if output_dir is None and keep:
+            output_dir = tempfile.mkdtemp(prefix="robotrace-")
+            _log.info("the episode's files stay in %s", output_dir)
         if output_dir is not None:
             yield Path(output_dir)
             return
