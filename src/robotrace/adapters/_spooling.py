@@ -63,7 +63,7 @@ class EpisodeFacts:
 
     Attributes:
         name: At most 200 characters.
-        source: ``real``, ``sim`` or ``replay``.
+        source: ``real``, ``sim`` or ``replay``; None is ``real``, where the recording does not say.
         robot: At most 120 characters.
         policy_version: What acted.
         env_version: What it acted in.
@@ -74,7 +74,7 @@ class EpisodeFacts:
     """
 
     name: str | None = None
-    source: EpisodeSource = "real"
+    source: EpisodeSource | None = None
     robot: str | None = None
     policy_version: str | None = None
     env_version: str | None = None
@@ -89,7 +89,7 @@ class EpisodeFacts:
         Raises:
             ConfigurationError: Names the argument.
         """
-        checked_choice("source", self.source, EpisodeSource)
+        checked_choice("source", self.source or "real", EpisodeSource)
         checked_choice("status", self.status, EpisodeFinalStatus)
         for field in ("name", "robot", "policy_version", "env_version", "git_sha"):
             checked_text(field, getattr(self, field), LONGEST_TEXT.get(field))
@@ -98,7 +98,7 @@ class EpisodeFacts:
     def create(self, uuid: str, metadata: Mapping[str, Any], fps: float | None) -> dict[str, Any]:
         """The payload of the episode's create."""
         return create_payload(
-            source=self.source,
+            source=self.source or "real",
             request_uploads=(),
             client_episode_id=uuid,
             metadata={**metadata, **self._metadata()},

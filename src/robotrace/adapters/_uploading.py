@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,17 @@ from robotrace.errors import AuthError, ConfigurationError, RobotraceError, Tran
 if TYPE_CHECKING:
     from robotrace.adapters._episode import EncodedEpisode
 
-__all__ = ["DatasetUpload", "EpisodeFailure", "Job", "OnProgress", "named", "upload_all", "upload_job"]
+__all__ = [
+    "DatasetUpload",
+    "EpisodeFailure",
+    "Job",
+    "OnProgress",
+    "checked_index",
+    "delivered",
+    "named",
+    "upload_all",
+    "upload_job",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,17 @@ class Job:
     uuid: str
     facts: EpisodeFacts
     encode: Callable[[Path], EncodedEpisode]
+
+
+def checked_index(indices: Collection[int], index: int) -> None:
+    """Refuse the number of an episode that is not there.
+
+    Raises:
+        ConfigurationError: Names those there are.
+    """
+    if index not in indices:
+        there = f"{min(indices)} to {max(indices)}" if indices else "none"
+        raise ConfigurationError(f"there is no episode {index}; there is {there}")
 
 
 def named(template: str, fields: dict[str, Any]) -> str:

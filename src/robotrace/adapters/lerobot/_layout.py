@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from robotrace.adapters._episode import reading
+from robotrace.adapters._uploading import checked_index
 from robotrace.adapters.lerobot._files import DatasetFiles
-from robotrace.errors import ConfigurationError, RobotraceError
+from robotrace.errors import RobotraceError
 
 __all__ = ["Dataset", "Episode", "VideoPiece", "open_dataset"]
 
@@ -107,12 +108,8 @@ class Dataset:
         Raises:
             ConfigurationError: There is no episode of that number.
         """
-        found = self.episodes.get(index)
-        if found is None:
-            raise ConfigurationError(
-                f"{self.files.name} has no episode {index}; it has {_numbers(list(self.episodes))}"
-            )
-        return found
+        checked_index(self.episodes, index)
+        return self.episodes[index]
 
     def fingerprint(self, episode: Episode) -> list[Any]:
         """What an episode is known by when it is imported again: it stays that while others are added."""
@@ -213,9 +210,3 @@ def open_dataset(files: DatasetFiles) -> Dataset:
         if not float(info["fps"]) > 0 or not all(isinstance(item, dict) for item in info["features"].values()):
             raise ValueError("its fps or features are none")
     return Dataset(files, info)
-
-
-def _numbers(indices: Sequence[int]) -> str:
-    if not indices:
-        return "none"
-    return f"{indices[0]} to {indices[-1]}" if len(indices) > 1 else str(indices[0])
