@@ -474,7 +474,7 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path: Path) -> None:
             shape = (frames, 32, 32, 3)
             images = file.create_dataset("observations/images/top", shape, np.uint8, chunks=(50, 32, 32, 3))
             for begin in range(0, frames, 500):
-                images[begin : begin + 500] = begin % 251
+                images[begin : begin + 500] = np.full((500, 32, 32, 3), begin % 251, np.uint8)
             file["action"] = np.zeros((frames, 14))
         code = "from robotrace.adapters.hdf5 import encode_episode; encode_episode(sys.argv[1], sys.argv[2])"
         return peak_bytes(code, path, tmp_path / "out")
