@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 _CELL = 16
 _BITS = 8
@@ -69,16 +71,28 @@ def encoded(frame: np.ndarray, codec: str = "png") -> bytes:
     return b"".join(bytes(packet) for packet in [*context.encode(shown), *context.encode(None)])
 
 
-def write_video(path: Path, frames: Any, fps: int = 10, *, codec: str = "libx264", **options: str) -> None:
-    """A video of (H, W, 3) frames at k / fps."""
+def write_video(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: int = 10,
+    *,
+    codec: str = "libx264",
+    keyframes: Collection[int] = (),
+    **options: str,
+) -> None:
+    """A video of (H, W, 3) frames at k / fps; with keyframes at the places named, besides those of the encoder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    given = {"crf": "20", "sc_threshold": "0", "forced-idr": "1"} if codec == "libx264" else {}
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=fps, options={"crf": "20", "g": "2", **options})
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            if stream.codec_context.width == 0 or not container.streams.video[0].codec_context.is_open:
+        stream: Any = None
+        for number, frame in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps, options={**given, **options})
+                stream.pix_fmt = "yuv420p"
                 stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            shown = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            shown.pict_type = PictureType.I if number in keyframes else PictureType.NONE
+            container.mux(stream.encode(shown))
         container.mux(stream.encode(None))
 
 
@@ -92,6 +106,6 @@ def peak_bytes(code: str, *arguments: object) -> int:
     return int(done.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024)
 
 
-def write_lines(path: Path, lines: Any) -> None:
+def write_lines(path: Path, lines: Iterable[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
