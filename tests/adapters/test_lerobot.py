@@ -384,7 +384,8 @@ def on_the_hub(hub: Any, tmp_path: Path, code: str, token: str = "hf_secret") ->
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    environment.pop("HF_LEROBOT_HOME", None)
+    for name in ("HF_LEROBOT_HOME", "HF_HUB_OFFLINE"):
+        environment.pop(name, None)
     return subprocess.run(
         [sys.executable, "-c", f"from robotrace.adapters.lerobot import *\n{code}", str(tmp_path / "out")],
         env=environment,

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("lerobot")
 
-import numpy as np  # noqa: E402
-from numbered import arrays, picture, tracks  # noqa: E402
+import numpy as np
+from numbered import arrays, picture, tracks
 
-from robotrace.adapters.lerobot import encode_episode, scan_dataset  # noqa: E402
-from robotrace.evals import extract_outcome  # noqa: E402
+from robotrace.adapters.lerobot import encode_episode, scan_dataset
+from robotrace.evals import extract_outcome
 
 pytestmark = pytest.mark.filterwarnings("default")
 _LENGTHS = (10, 15, 20)
@@ -43,7 +43,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     root = tmp_path_factory.mktemp("lerobot") / "picks"
     first = row(0, 0, 2)
-    pictures = {name: "video" for name in _CAMERAS} | {"observation.images.still": "image"}
+    pictures = dict.fromkeys(_CAMERAS, "video") | {"observation.images.still": "image"}
     features = {
         name: {"dtype": pictures.get(name, value.dtype.name), "shape": value.shape, "names": None}
         for name, value in first.items()

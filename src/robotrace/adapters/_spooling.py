@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from robotrace.adapters._episode import EncodedEpisode
     from robotrace.client import Client
 
-__all__ = ["EpisodeFacts", "ImportedEpisode", "Importer", "delivering_to", "episode_uuid"]
+__all__ = ["EpisodeFacts", "ImportedEpisode", "Importer", "NoRoomError", "delivering_to", "episode_uuid"]
 
 _log = logging.getLogger("robotrace")
 
@@ -52,7 +52,7 @@ _NAMESPACE = uuids.UUID("3f0d6a52-7c1e-5b8e-9d43-6a1c0b9f2e77")
 """Of the uuids; never to be changed, or every import would be a new one."""
 _JOURNAL = "imported.jsonl"
 _NOT_IDENTITY = ("name", "metadata")
-_ROUND_S = 30.0
+_ROUND_S = 10.0
 """Nobody waits for a deployment that is not going to be asked in that time."""
 _ROOM_LOOK_S = 2.0
 _STOP_S = 5.0
@@ -69,6 +69,10 @@ def delivering_to(target: Target | None) -> Iterator[None]:
         yield
     finally:
         _given_target.reset(token)
+
+
+class NoRoomError(RobotraceError):
+    """The spool, or its disk, is full: no further episode will do better."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +244,12 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         Args:
             output_dir: The caller's own instead, whose files stay.
             keep: Without one: a temporary folder that stays; the log names it.
+
+        Raises:
+            NoRoomError: There is no room for another episode in the spool.
         """
+        if self._client is None:
+            self._wait_for_room()
         if output_dir is None and keep:
             output_dir = tempfile.mkdtemp(prefix="robotrace-")
             _log.info("the episode's files stay in %s", output_dir)
@@ -266,8 +275,7 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
 
         Raises:
             ConfigurationError: A label does not fit.
-            RobotraceError: There is no room in the spool; with ``client``, the deployment refused something or could
-                not be reached.
+            RobotraceError: With ``client``, the deployment refused something or could not be reached.
             OSError: A file cannot be read or written.
         """
         if self._salt:
@@ -276,7 +284,6 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         if self._client is not None:
             imported = self._deliver(self._client, imported, episode, facts)
         else:
-            self._wait_for_room()
             self._seal(self._spool, imported, episode, facts)
             self._journal.add(imported, "")
             self._known.add(uuid)
@@ -367,7 +374,7 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
             self.settle(self._taken)
             why = why_no_room(self._spool, self._limits)
         if why is not None:
-            raise RobotraceError(f"there is no room for another episode: {why}")
+            raise NoRoomError(f"there is no room for another episode: {why}")
         self._looked_at = time.monotonic()
 
     def _seal(
