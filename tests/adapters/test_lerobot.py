@@ -297,6 +297,27 @@ def test_an_import_goes_on_where_it_stopped_while_the_dataset_grows(tmp_path: Pa
     assert (first["create"]["source"], first["create"]["robot"], first["create"]["fps"]) == ("replay", "so100", 10.0)
 
 
+@pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])
+def test_an_episode_that_was_recorded_anew_is_another_one(tmp_path: Path, version: str) -> None:
+    root = write_dataset(tmp_path / "picks", version, (5, 5))
+    upload_dataset(root)
+    assert [episode.is_new for episode in upload_dataset(root).episodes] == [False, False]
+    root.rename(tmp_path / "old")
+    write_dataset(root, version, (5, 5), seed=7)
+    assert [episode.is_new for episode in upload_dataset(root).episodes] == [True, True]
+
+
+def test_a_camera_without_a_file_is_said_to_have_none(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "picks", "v3.0", (3, 3))
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([f"videos/{CAMERAS[1]}/{name}" for name in ("chunk_index", "file_index")]), path)
+    episode = encode_episode(root, 0, tmp_path / "out")
+    assert episode.metadata["incomplete"] == {f"video.{CAMERAS[1]}": "the dataset names no file for it"}
+    assert episode.video is not None
+    assert list(tracks(episode.video.path)) == [CAMERAS[0]]
+
+
 def test_a_refused_argument_opens_nothing(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "picks", "v2.1", (2,))
     with pytest.raises(ConfigurationError, match=r"has no camera 'side'; it has observation.images.top"):

@@ -202,6 +202,8 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         self._target = None if client is not None else _given_target.get() or find_target()
         self._journal = _Journal(self._spool.root / _JOURNAL)
         self._known = self._spool.known_uuids()
+        # Once: 10,000 episodes that were imported before would list 10,000 folders each.
+        self._sealed_before = self._sealed()
         self._deployment = "" if client is None else _hashed(client.base_url)
         self._recording: RecordingFolder | None = None
         self._uploader: Uploader | None = None
@@ -235,7 +237,7 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
             return None if told is None else ImportedEpisode(uuid, name, "delivered", id=told, is_new=False)
         if uuid not in self._known and self._journal.find(uuid, "") is None:
             return None
-        return self._look(ImportedEpisode(uuid, name, "waiting", is_new=False), self._sealed())
+        return self._look(ImportedEpisode(uuid, name, "waiting", is_new=False), self._sealed_before)
 
     @contextlib.contextmanager
     def folder(self, output_dir: str | Path | None = None, *, keep: bool = False) -> Iterator[Path]:
