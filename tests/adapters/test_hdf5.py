@@ -480,6 +480,24 @@ def test_a_refused_key_leaves_the_episodes_in_the_spool_and_says_so(
     assert len(configured.episodes) == 2
 
 
+def test_what_was_delivered_is_known_when_its_receipt_is_gone_and_what_was_deleted_is_not(
+    tmp_path: Path, configured: FaultServer
+) -> None:
+    path = robomimic(tmp_path / "low.hdf5", (3, 3))
+    first = upload_dataset(path, episode_indices=[0]).episodes[0]
+    spool = open_spool()
+    (spool.done / f"{first.uuid}.json").unlink()
+    again = upload_dataset(path, episode_indices=[0]).episodes[0]
+    assert (again.state, again.id, again.is_new) == ("delivered", first.id, False)
+    configured.fault = lambda method, path: Fault(401, {"error": "unknown key"})
+    upload_dataset(path, episode_indices=[1])
+    spool.discard(spool.sealed_episodes()[0].folder)
+    configured.fault = lambda method, path: None
+    second = upload_dataset(path, episode_indices=[1]).episodes[0]
+    assert (second.state, second.is_new) == ("delivered", True)
+    assert len(configured.episodes) == 2
+
+
 def test_a_full_spool_ends_the_import_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBOTRACE_SPOOL_LIMIT_GB", "0.000001")
     path = robomimic(tmp_path / "low.hdf5", (3, 3))
