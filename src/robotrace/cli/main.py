@@ -13,6 +13,7 @@ from robotrace.cli.demo import demo
 from robotrace.cli.doctor import doctor
 from robotrace.cli.episodes import episodes
 from robotrace.cli.explain import explain
+from robotrace.cli.import_ import import_command
 from robotrace.cli.keys import keys
 from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
@@ -40,7 +41,7 @@ def version() -> None:
 
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Record": (run, log, demo),
+    "Record": (run, log, import_command, demo),
     "Look": (episodes, explain, render),
     "Verify": (reproduce, replay, verify),
     "Deliver": (sync, status, doctor, retry, clean_spool),

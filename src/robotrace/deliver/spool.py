@@ -5,6 +5,7 @@
     <root>/v1/<machine-id8>-<hostname>/
         uploader.lock                       flock of the one uploader
         uploader.json                       what that uploader has done so far, for people
+        imported.jsonl                      imported episodes that were delivered (robotrace.adapters)
         ballast                             4 MiB, given back when the disk is full
         recording/<pid>-<start>-<rand>/     one writing process; owner.lock, blocks-*.rtb, <uuid>/
         sealed/<lane><unix_ms>-<uuid>/      manifest.json, upload.json, the artifacts; name order = upload order
@@ -46,6 +47,7 @@ from robotrace.deliver.files import (
 from robotrace.errors import ConfigurationError
 
 __all__ = [
+    "LANE_BULK",
     "LANE_FAILED",
     "LANE_NORMAL",
     "MANIFEST_SCHEMA",
@@ -65,6 +67,8 @@ _log = logging.getLogger("robotrace")
 MANIFEST_SCHEMA = 1
 LANE_FAILED = 0
 LANE_NORMAL = 5
+LANE_BULK = 9
+"""Imports: thousands of old episodes never hold up one that was recorded today."""
 MAX_GROUP = 256
 """Episodes that are sealed together at the most; what a sync costs one of them is next to nothing then."""
 
