@@ -1,0 +1,302 @@
+"""A bag as its topics and its messages, whichever storage it is in; what cannot be read is named, the rest is read."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import struct
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from robotrace.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+    from rosbags.typesys.store import Typestore
+
+__all__ = ["Bag", "Message", "Topic", "require"]
+
+_NEEDED = ("rosbags", "numpy", "av")
+_STORAGES = {".mcap": "mcap", ".db3": "sqlite3", ".bag": "rosbag1"}
+_DISTRO_BEFORE_DEFINITIONS = "humble"
+"""Since Iron the sqlite3 storage carries the definitions; a bag that has none and names no distribution is older."""
+
+
+def require() -> None:
+    """Whether what reading a bag needs is installed.
+
+    Raises:
+        ConfigurationError: It is not; the message says how to get it.
+    """
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigurationError(f"robotrace.adapters.ros2 needs {name}; run: pip install 'robotrace-dev[ros2]'")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of one type; a topic with two types is two of them.
+
+    Attributes:
+        name: The topic.
+        msgtype: ``package/msg/Name``.
+        count: Its messages, as the bag says; 0 where it does not say.
+    """
+
+    name: str
+    msgtype: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message as it lies in the bag.
+
+    Attributes:
+        topic: Where it was published.
+        receive_ns: When it was received, nanoseconds since 1970 on the recorder's clock.
+        data: Serialized.
+    """
+
+    topic: Topic
+    receive_ns: int
+    data: bytes
+
+
+@dataclass
+class _File:
+    reader: Any
+    connections: list[Connection] = field(default_factory=list)
+
+
+class Bag:
+    """A bag opened to be read; a context manager.
+
+    A folder whose ``metadata.yaml`` is missing or broken, or one of whose files is, is read file by file.
+
+    Args:
+        path: The folder of a bag, or one ``.mcap``, ``.db3`` or (ROS 1) ``.bag`` file.
+
+    Raises:
+        ConfigurationError: There is no bag, nothing of it can be read, or a package is missing.
+
+    Attributes:
+        path: The path.
+        storage: ``mcap``, ``sqlite3`` or ``rosbag1``.
+        ros_distro: As the bag says, None where it does not.
+        start_ns: When the first message was received; None of an empty bag.
+        end_ns: When the last one was received; None of an empty bag.
+        topics: In the order of their names.
+        faults: Files of the bag, or the rest of one, that cannot be read: name and reason.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        require()
+        self.path = Path(path).expanduser()
+        self.faults: dict[str, str] = {}
+        self._files: list[_File] = []
+        self._stores: dict[tuple[str, str], Typestore] = {}
+        self._open()
+        self.storage = _storage(self.path)
+        self.ros_distro = _distro(file.reader for file in self._files)
+        readers = [file.reader for file in self._files if file.reader.message_count]
+        # The end is that of rosbags: one after the last message.
+        self.start_ns: int | None = min((reader.start_time for reader in readers), default=None)
+        self.end_ns: int | None = max((reader.end_time - 1 for reader in readers), default=None)
+        self.topics = self._topics()
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its files."""
+        for file in self._files:
+            with contextlib.suppress(Exception):
+                file.reader.close()
+        self._files.clear()
+
+    def messages(self, topics: Collection[Topic], *, until_ns: int | None = None) -> Iterator[Message]:
+        """The messages in the order of their receipt, file by file.
+
+        Where a file breaks off, :attr:`faults` names it and the next one is read.
+
+        Args:
+            topics: Whose.
+            until_ns: Only those received before.
+        """
+        wanted = {(topic.name, topic.msgtype): topic for topic in topics}
+        for file in self._files:
+            connections = [each for each in file.connections if (each.topic, each.msgtype) in wanted]
+            if not connections:
+                continue
+            read = 0
+            try:
+                for connection, receive_ns, data in file.reader.messages(connections, stop=until_ns):
+                    yield Message(wanted[connection.topic, connection.msgtype], receive_ns, data)
+                    read += 1
+            except Exception as exc:  # damaged bytes come out of four parsers as nearly anything
+                self.faults[_name(file.reader)] = f"it cannot be read beyond {read} messages: {_reason(exc)}"
+
+    def typestore(self, topic: Topic) -> Typestore:
+        """What decodes the messages of a topic: by the definition in the bag, else by that of its distribution.
+
+        Raises:
+            ValueError: Nobody knows the type; the text says so.
+        """
+        connection = next(
+            each
+            for file in self._files
+            for each in sorted(file.connections, key=lambda each: not each.msgdef.data)
+            if (each.topic, each.msgtype) == (topic.name, topic.msgtype)
+        )
+        form = getattr(connection.ext, "serialization_format", "cdr")
+        if self.storage != "rosbag1" and form not in ("cdr", ""):
+            raise ValueError(f"its messages are serialized as {form}")
+        key = topic.msgtype, connection.msgdef.data
+        if key not in self._stores:
+            self._stores[key] = _typestore(connection, self._distro_store)
+        return self._stores[key]
+
+    def decode(self, store: Typestore, message: Message) -> Any:
+        """The message as an object of its type.
+
+        Raises:
+            Exception: Its bytes are not of that type.
+        """
+        if self.storage == "rosbag1":
+            return store.deserialize_ros1(message.data, message.topic.msgtype)
+        return store.deserialize_cdr(message.data, message.topic.msgtype)
+
+    @property
+    def _distro_store(self) -> tuple[str, Typestore]:
+        from rosbags.typesys import Stores, get_typestore
+
+        name = "ros1_noetic" if self.storage == "rosbag1" else ""
+        for distro in (self.ros_distro, os.environ.get("ROS_DISTRO"), _DISTRO_BEFORE_DEFINITIONS):
+            if not name and distro and f"ros2_{distro}" in {store.value for store in Stores}:
+                name = f"ros2_{distro}"
+        return name.partition("_")[2], get_typestore(Stores(name))
+
+    def _open(self) -> None:
+        if not self.path.exists():
+            raise ConfigurationError(f"there is no bag {self.path}")
+        paths = [self.path]
+        if self.path.is_dir():
+            paths = sorted(path for path in self.path.iterdir() if path.suffix in _STORAGES)
+            packed = any(path.suffix in (".zstd", ".lz4") for path in self.path.iterdir())
+            if not (self.path / "metadata.yaml").is_file() and not paths:
+                raise ConfigurationError(f"{self.path} is no bag: it has neither metadata.yaml nor .mcap or .db3 files")
+            if (self.path / "metadata.yaml").is_file() and (packed or not any(p.suffix == ".bag" for p in paths)):
+                why = self._open_file(self.path)
+                if why is None:
+                    return
+                if not paths:
+                    raise ConfigurationError(f"the bag {self.path} cannot be read: {why}")
+        for path in paths:
+            why = self._open_file(path)
+            if why is not None:
+                self.faults[path.name] = why
+        if not self._files:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.faults.items())
+            raise ConfigurationError(f"the bag {self.path} cannot be read: {reasons}")
+
+    def _open_file(self, path: Path) -> str | None:
+        """Open a file, or the folder as a whole; why not, where that cannot be."""
+        from rosbags.rosbag1 import Reader as Reader1
+        from rosbags.rosbag2 import Reader as Reader2
+
+        if path.is_dir() or path.suffix in _STORAGES:
+            try:
+                reader = Reader1(path) if path.suffix == ".bag" and path.is_file() else Reader2(path)
+                reader.open()
+            except Exception as exc:  # as in messages
+                return _reason(exc)
+            self._files.append(_File(reader, list(reader.connections)))
+            return None
+        return f"{path.suffix or path.name} is no storage of a bag; it takes a folder, .mcap, .db3 or .bag"
+
+    def _topics(self) -> list[Topic]:
+        counts: dict[tuple[str, str], int] = {}
+        for file in self._files:
+            for each in file.connections:
+                key = each.topic, each.msgtype
+                counts[key] = counts.get(key, 0) + each.msgcount
+        return [Topic(name, msgtype, count) for (name, msgtype), count in sorted(counts.items())]
+
+
+def _typestore(connection: Connection, fallback: Any) -> Typestore:
+    from rosbags.interfaces import MessageDefinitionFormat
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    text, form = connection.msgdef.data, connection.msgdef.format
+    known: dict[str, Any] = {}
+    try:
+        if form == MessageDefinitionFormat.MSG:
+            known.update(get_types_from_msg(text, connection.msgtype))
+        elif form == MessageDefinitionFormat.IDL:
+            line = "=" * 80 + "\n"
+            for part in text.split(line)[1:] if text.startswith(f"{line}IDL: ") else [f"\n{text}"]:
+                known.update(get_types_from_idl(part.partition("\n")[2]))
+    except Exception as exc:  # a parser of foreign text
+        raise ValueError(f"its definition in the bag cannot be read: {_reason(exc)}") from exc
+    store = get_typestore(Stores.EMPTY)
+    needed, wanted = {}, [connection.msgtype]
+    distro: tuple[str, Any] | None = None
+    while wanted:
+        name = wanted.pop()
+        if name in needed or name in store.fielddefs:
+            continue
+        if name in known:
+            needed[name] = known[name]
+        else:
+            distro = distro or fallback
+            if name not in distro[1].fielddefs:
+                raise ValueError(f"neither the bag nor ROS {distro[0]} has a definition of {name}")
+            needed[name] = distro[1].fielddefs[name]
+        wanted += [each for _, described in needed[name][1] for each in _names(described)]
+    store.register(needed)
+    return store
+
+
+def _names(described: Any) -> Iterator[str]:
+    """The message types in the description of a field."""
+    from rosbags.interfaces import Nodetype
+
+    kind, content = described
+    if kind == Nodetype.NAME:
+        yield content
+    elif kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        yield from _names(content[0])
+
+
+def _storage(path: Path) -> str:
+    suffixes = {part for each in ([path] if path.is_file() else path.iterdir()) for part in each.suffixes}
+    return next(name for suffix, name in _STORAGES.items() if suffix in suffixes)
+
+
+def _distro(readers: Iterator[Any]) -> str | None:
+    for reader in readers:
+        name = getattr(reader, "ros_distro", None)
+        if name and name != "rosbags":  # what its writer puts there
+            return str(name)
+    return None
+
+
+def _name(reader: Any) -> str:
+    return Path(reader.path).name
+
+
+def _reason(exc: BaseException) -> str:
+    text = " ".join(str(exc).split())
+    if isinstance(exc, (EOFError, struct.error)) or not text:
+        return f"it is damaged or cut off ({type(exc).__name__}{': ' if text else ''}{text})"
+    return text
