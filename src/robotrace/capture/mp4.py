@@ -14,7 +14,6 @@ import collections
 import operator
 import os
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from robotrace.capture.remux import TIME_BASE, merge_tracks
+
 __all__ = ["Mp4Writer", "count_frames"]
 
-_TIME_BASE = Fraction(1, 1_000_000)
 _KEYFRAME_US = 1_000_000
 """A keyframe a second: a scrub decodes 50 frames at the most; x264's default of 250 takes 4 times as long."""
 _KEYFRAME_FRAMES = 250
@@ -56,7 +56,7 @@ _ENCODER = {
 _MUXER = {
     "flush_packets": "1",
     # An edit list counts in these; with the default of 1,000 a track that begins late would be moved by up to 0.5 ms.
-    "movie_timescale": str(_TIME_BASE.denominator),
+    "movie_timescale": str(TIME_BASE.denominator),
     # A track that has ended, or a slow camera, would keep 10 s of the others in memory.
     "max_interleave_delta": "100000",
 }
@@ -236,10 +236,10 @@ class _Track:
         stream = container.add_stream("libx264", rate=rate, options={**_ENCODER, "preset": preset})
         stream.width, stream.height = self.width, self.height
         stream.pix_fmt = "yuv420p"
-        stream.time_base = _TIME_BASE
+        stream.time_base = TIME_BASE
         stream.metadata["handler_name"] = name
         codec = stream.codec_context
-        codec.time_base = _TIME_BASE
+        codec.time_base = TIME_BASE
         codec.thread_count = 1
         codec.max_b_frames = 0
         codec.gop_size = 1_000_000  # keyframes are set by time, below
@@ -259,7 +259,7 @@ class _Track:
         stamp = t_us if self._last_us is None else max(t_us, self._last_us + _LEAST_GAP_US)
         picture = self._reformat(frame)
         picture.pts = stamp
-        picture.time_base = _TIME_BASE
+        picture.time_base = TIME_BASE
         if self._last_us is None or stamp >= self._next_keyframe_us or self._since_keyframe >= _KEYFRAME_FRAMES:
             picture.pict_type = PictureType.I
             self._next_keyframe_us = stamp + keyframe_us
@@ -336,23 +336,5 @@ def _encoded_size(width: int, height: int, max_edge: int | None) -> tuple[int, i
 def _remux(path: Path) -> None:
     # Where FFmpeg cannot turn the fragments into one index at the end: copy the packets into an ordinary MP4.
     whole = path.with_suffix(".remux.mp4")
-    options = {
-        "video_track_timescale": str(_TIME_BASE.denominator),
-        "movie_timescale": str(_TIME_BASE.denominator),
-    }
-    with av.open(os.fspath(path)) as source, av.open(os.fspath(whole), "w", format="mp4", options=options) as target:
-        copies = [_add_copy(target, stream) for stream in source.streams.video]
-        for packet in source.demux(video=tuple(range(len(copies)))):
-            if packet.dts is not None:
-                packet.stream = copies[packet.stream.index]
-                target.mux(packet)
+    merge_tracks(whole, [path])
     whole.replace(path)
-
-
-def _add_copy(target: Any, stream: Any) -> Any:
-    if hasattr(target, "add_stream_from_template"):  # PyAV 14
-        copy = target.add_stream_from_template(stream)
-    else:
-        copy = target.add_stream(template=stream)
-    copy.metadata["handler_name"] = stream.metadata.get("handler_name", "")
-    return copy

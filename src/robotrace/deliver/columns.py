@@ -36,7 +36,7 @@ from encodings import utf_32_le  # by name, decode() would import it on the writ
 from pathlib import Path
 
 from robotrace.deliver.blocks import Block, Column, Layout, Record
-from robotrace.deliver.npz import Member
+from robotrace.deliver.npz import Member, is_picture
 
 __all__ = [
     "CLOCK_KEY",
@@ -57,8 +57,6 @@ _OFFSETS = "_offsets"
 _ROWS = "_rows"
 _ONCE = "/_structure"
 """What such a column says is in its first block only, for the whole episode."""
-_PICTURE_BYTES = 4096
-"""A row of bytes in two dimensions or more, from this size on, is a picture: deflated it takes 12 % of its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +231,7 @@ def _leaf(columns: Columns, leaf: str, cut: Cut) -> Iterator[tuple[str, Member]]
         items = sum(lengths.numbers(0, items))
     if value is not None:
         layout = value.layout
-        picture = layout.descr == "|u1" and len(layout.shape) > 1 and math.prod(layout.shape) >= _PICTURE_BYTES
+        picture = is_picture(layout.descr, layout.shape)
         data = value.read(items * value.row_bytes)
         yield artifact, Member(value.layout.key, layout.descr, (value.count - items, *layout.shape), data, picture)
     if rows.layout.time != "none":

@@ -8,6 +8,7 @@ nobody wants. The columns: :mod:`robotrace.deliver.columns`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from robotrace.deliver.npz import LONGEST_COMMENT, write_npz
 from robotrace.deliver.spool import LANE_FAILED, LANE_NORMAL, MANIFEST_SCHEMA, SealedEpisode, Spool, WholeEpisode
 from robotrace.ingest import CONTENT_TYPES
 
-__all__ = ["VIDEO_FILE", "EpisodeParts", "complete_episode", "seal_episode"]
+__all__ = ["VIDEO_FILE", "EpisodeParts", "complete_episode", "seal_episode", "whole_episode"]
 
 VIDEO_FILE = "video.mp4"
 
@@ -128,6 +129,39 @@ def complete_episode(folder: Path, parts: EpisodeParts, *, salvaged: bool = Fals
         files["video"] = video
     elif video.is_file():
         video.unlink()
+    finalize = dict(parts.end["finalize"]) if parts.end else _finalize_salvaged(last_ns - cut.t_ns)
+    if cut.row or cut.t_ns:
+        kept = {"kept_s": (last_ns - cut.t_ns) / 1e9, "dropped_steps": cut.row}
+        finalize["metadata"] = {**finalize.get("metadata", {}), "last_seconds": kept}
+    if salvaged:
+        finalize["metadata"] = {**finalize.get("metadata", {}), "salvaged": True}
+    return whole_episode(folder, parts.uuid, files, start["create"], finalize, int(start["unix_ms"]))
+
+
+def whole_episode(
+    folder: Path,
+    uuid: str,
+    files: Mapping[Any, Path],
+    create: Mapping[str, Any],
+    finalize: Mapping[str, Any],
+    unix_ms: int,
+    *,
+    lane: int = LANE_NORMAL,
+) -> WholeEpisode:
+    """Hash the files of an episode and say what it is; what is left is :meth:`Spool.seal`.
+
+    Args:
+        folder: The episode's, in ``recording``.
+        uuid: The idempotency key of its upload.
+        files: In that folder, by kind.
+        create: The payload of its create, without ``request_uploads``.
+        finalize: The payload of its finalize.
+        unix_ms: When it began.
+        lane: How urgent it is, if it did not fail.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
     reach("seal.before_hash")
     artifacts = []
     for kind, path in files.items():
@@ -141,22 +175,14 @@ def complete_episode(folder: Path, parts: EpisodeParts, *, salvaged: bool = Fals
                 "content_type": CONTENT_TYPES[kind],
             }
         )
-    finalize = dict(parts.end["finalize"]) if parts.end else _finalize_salvaged(last_ns - cut.t_ns)
-    if cut.row or cut.t_ns:
-        kept = {"kept_s": (last_ns - cut.t_ns) / 1e9, "dropped_steps": cut.row}
-        finalize["metadata"] = {**finalize.get("metadata", {}), "last_seconds": kept}
-    if salvaged:
-        finalize["metadata"] = {**finalize.get("metadata", {}), "salvaged": True}
-    finalize["bytes_total"] = sum(artifact["size"] for artifact in artifacts)
     manifest = {
         "schema": MANIFEST_SCHEMA,
-        "uuid": parts.uuid,
-        "create": {**start["create"], "request_uploads": [artifact["kind"] for artifact in artifacts]},
-        "finalize": finalize,
+        "uuid": uuid,
+        "create": {**create, "request_uploads": [artifact["kind"] for artifact in artifacts]},
+        "finalize": {**finalize, "bytes_total": sum(artifact["size"] for artifact in artifacts)},
         "artifacts": artifacts,
     }
-    lane = LANE_FAILED if finalize["status"] == "failed" else LANE_NORMAL
-    return WholeEpisode(folder, manifest, lane, int(start["unix_ms"]))
+    return WholeEpisode(folder, manifest, LANE_FAILED if finalize["status"] == "failed" else lane, unix_ms)
 
 
 def _cut(folder: Path, parts: EpisodeParts, columns: Columns, last_ns: int) -> Cut:

@@ -46,6 +46,7 @@ from robotrace.deliver.files import (
 from robotrace.errors import ConfigurationError
 
 __all__ = [
+    "LANE_BULK",
     "LANE_FAILED",
     "LANE_NORMAL",
     "MANIFEST_SCHEMA",
@@ -65,6 +66,8 @@ _log = logging.getLogger("robotrace")
 MANIFEST_SCHEMA = 1
 LANE_FAILED = 0
 LANE_NORMAL = 5
+LANE_BULK = 9
+"""Imports: thousands of old episodes never hold up one that was recorded today."""
 MAX_GROUP = 256
 """Episodes that are sealed together at the most; what a sync costs one of them is next to nothing then."""
 

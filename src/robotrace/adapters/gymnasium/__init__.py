@@ -10,7 +10,8 @@ Example:
     9
 """
 
-from robotrace.adapters.gymnasium._rollout import EncodedArtifact, EncodedRollout, Policy, encode_rollout
+from robotrace.adapters._episode import EncodedArtifact
+from robotrace.adapters.gymnasium._rollout import EncodedRollout, Policy, encode_rollout
 from robotrace.adapters.gymnasium._scan import EnvSummary, scan_env
 from robotrace.adapters.gymnasium._upload import upload_rollout
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 import shutil
@@ -12,38 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robotrace.adapters._episode import FILES, EncodedArtifact, require
 from robotrace.adapters.gymnasium._scan import EnvSummary, scan_env
 from robotrace.errors import ConfigurationError, RobotraceError
 
 if TYPE_CHECKING:
     from robotrace.capture.recorder import EpisodeRecorder
 
-__all__ = ["EncodedArtifact", "EncodedRollout", "Policy", "Recorded", "encode_rollout", "record_rollout", "require"]
+__all__ = ["NEEDED", "EncodedRollout", "Policy", "Recorded", "encode_rollout", "record_rollout"]
 
 _log = logging.getLogger("robotrace")
 
 Policy = Callable[[Any, dict[str, Any]], Any]
 """``policy(observation, info) -> action``."""
 
-_FILES = {"video": "video.mp4", "sensors": "sensors.npz", "actions": "actions.npz"}
-_NEEDED = ("gymnasium", "numpy", "av")
+NEEDED = ("gymnasium", "numpy", "av")
 _TIMEOUT_S = 120.0
 """For the last frames to be encoded, once the rollout is over."""
-
-
-@dataclass
-class EncodedArtifact:
-    """One file.
-
-    Attributes:
-        slot: ``video``, ``sensors`` or ``actions``.
-        path: Where it is.
-        bytes_size: Its size.
-    """
-
-    slot: str
-    path: Path
-    bytes_size: int
 
 
 @dataclass
@@ -132,19 +116,6 @@ def encode_rollout(
     return recorded.rollout
 
 
-def require() -> None:
-    """Whether what recording needs is installed.
-
-    Raises:
-        ConfigurationError: It is not; the message says how to get it.
-    """
-    for name in _NEEDED:
-        if importlib.util.find_spec(name) is None:
-            raise ConfigurationError(
-                f"robotrace.adapters.gymnasium needs {name}; run: pip install 'robotrace-dev[gymnasium]'"
-            )
-
-
 def record_rollout(
     env: Any,
     folder: Path,
@@ -174,7 +145,7 @@ def record_rollout(
         ConfigurationError: As there.
         Exception: ``env.reset`` raised: there is nothing to keep.
     """
-    require()
+    require("gymnasium", NEEDED)
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise ConfigurationError(f"max_steps must be a whole number of 1 or more, got {max_steps!r}")
     if not (isinstance(fps, (int, float)) and math.isfinite(fps) and fps > 0):
@@ -262,7 +233,7 @@ def _collect(
     if summary.active_render_mode is not None:
         metadata["render_mode"] = summary.active_render_mode
     files: dict[str, EncodedArtifact] = {}
-    for slot, name in _FILES.items():
+    for slot, name in FILES.items():
         path = folder / name
         path.unlink(missing_ok=True)  # of an earlier rollout, and this one may have none
         if (sealed / name).exists():

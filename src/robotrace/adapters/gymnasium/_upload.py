@@ -9,7 +9,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
-from robotrace.adapters.gymnasium._rollout import Policy, Recorded, record_rollout, require
+from robotrace.adapters._episode import require
+from robotrace.adapters.gymnasium._rollout import NEEDED, Policy, Recorded, record_rollout
 from robotrace.adapters.gymnasium._scan import EnvSummary, scan_env
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource, checked_choice
 
@@ -74,7 +75,7 @@ def upload_rollout(
         TransportError: It could not be reached.
         Exception: Whatever the environment or the policy raises.
     """
-    require()
+    require("gymnasium", NEEDED)
     checked_choice("status", status, EpisodeFinalStatus)
     if client is None:
         from robotrace.client import default_client
