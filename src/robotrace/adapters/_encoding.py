@@ -63,6 +63,10 @@ class EpisodeWriter(contextlib.AbstractContextManager["EpisodeWriter"]):
             arrays.close()
         shutil.rmtree(self._private, ignore_errors=True)
 
+    def arrays(self, artifact: _Artifact) -> ArraysWriter:
+        """What collects the streams of a file, for a stream that is not made of whole rows."""
+        return self._arrays[artifact]
+
     def append(self, stream: str, values: ArrayLike, t_ns: ArrayLike, *, artifact: _Artifact = "sensors") -> None:
         """Rows of a stream of one field, ``<stream>/value``; :meth:`append_fields` says the rest."""
         self.append_fields(stream, {"value": values}, t_ns, artifact=artifact)

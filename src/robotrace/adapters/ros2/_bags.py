@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import struct
 from collections.abc import Collection, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from robotrace.adapters._episode import require as _require
+from robotrace.adapters.ros2._cut_mcap import CutMcap
 from robotrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def require() -> None:
     Raises:
         ConfigurationError: It is not; the message says how to get it.
     """
-    for name in _NEEDED:
-        if importlib.util.find_spec(name) is None:
-            raise ConfigurationError(f"robotrace.adapters.ros2 needs {name}; run: pip install 'robotrace-dev[ros2]'")
+    _require("ros2", _NEEDED)
 
 
 @dataclass(frozen=True)
@@ -214,15 +213,33 @@ class Bag:
         from rosbags.rosbag1 import Reader as Reader1
         from rosbags.rosbag2 import Reader as Reader2
 
-        if path.is_dir() or path.suffix in _STORAGES:
+        if not path.is_dir() and path.suffix not in _STORAGES:
+            return f"{path.suffix or path.name} is no storage of a bag; it takes a folder, .mcap, .db3 or .bag"
+        try:
+            reader: Any = Reader1(path) if path.suffix == ".bag" and path.is_file() else Reader2(path)
+            reader.open()
+        except Exception as exc:  # as in messages
+            why = _reason(exc)
+            if path.suffix != ".mcap" or not path.is_file():
+                return why
             try:
-                reader = Reader1(path) if path.suffix == ".bag" and path.is_file() else Reader2(path)
+                cut: Any = CutMcap(path)
+                reader = Reader2(cut)
                 reader.open()
-            except Exception as exc:  # as in messages
-                return _reason(exc)
-            self._files.append(_File(reader, list(reader.connections)))
-            return None
-        return f"{path.suffix or path.name} is no storage of a bag; it takes a folder, .mcap, .db3 or .bag"
+            except Exception:
+                return why
+            self.faults[path.name] = f"it is cut off: {cut.size - cut.whole_bytes} bytes after its last whole record"
+        self._files.append(_File(reader, list(reader.connections)))
+        self._look_for_unread(path)
+        return None
+
+    def _look_for_unread(self, path: Path) -> None:
+        for log in path.glob("*.db3-wal") if path.is_dir() else [path.with_name(f"{path.name}-wal")]:
+            if log.is_file() and log.stat().st_size:
+                self.faults[log.name] = (
+                    "its recorder was killed, and the last messages are in here only, which is not read: "
+                    f"`sqlite3 {log.name.removesuffix('-wal')} 'PRAGMA wal_checkpoint'` moves them into the bag"
+                )
 
     def _topics(self) -> list[Topic]:
         counts: dict[tuple[str, str], int] = {}

@@ -28,6 +28,8 @@ _log = logging.getLogger("robotrace")
 
 _MAX_LAYOUTS = 15
 """As the segments of a recorded stream (docs/recording.md)."""
+_OF_PICTURES = ("data", "encoding", "format", "height", "is_bigendian", "step", "width")
+"""Fields of an image message that its picture says."""
 _FIRST_NS = 1_000_000_000
 """Headers in the first second of a bag tell when the episode began: a picture is stamped 20 to 200 ms before it is
 received. Reading all of them would be reading the bag twice."""
@@ -162,12 +164,17 @@ class _Encoding:
             self._take(message, start_ns)
         shown = [source for source in self._sources.values() if source.frames]
         first = next((source for source in shown if source.topic.name == self._canonical), shown[0] if shown else None)
-        return self._writer.close(
+        episode = self._writer.close(
             fps=None if first is None else first.fps,
             metadata=self._metadata(start_ns),
             summary=self._summary,
             recorded_ns=start_ns if self._bag.start_ns is not None else None,
         )
+        if not episode.files:
+            if self._bag.faults:
+                raise ConfigurationError(f"nothing of the bag {self._bag.path} can be read: {self._faults()}")
+            episode.duration_s = None
+        return episode
 
     def _start(self) -> int:
         """When the episode begins, ns since 1970: at the first receipt, or the first stamp before it."""
@@ -201,22 +208,22 @@ class _Encoding:
             self._stream(source, layout_of(decoded)).add(decoded, moment)
 
     def _take_picture(self, source: _Source, message: Any, moment: Moment) -> None:
-        from robotrace.adapters.ros2._pictures import decode_picture
+        from robotrace.adapters.ros2._pictures import picture_of
 
         try:
-            picture = decode_picture(message, values=source.slot != "video")
-            source.saw(picture)
-            if not picture.is_video:
-                self._array(source, picture).add_picture(picture, moment)
-                return
-            camera, stream = self._camera(source, picture)
+            picture = picture_of(message, values=source.slot != "video")
+            stream = self._stream_of(source, picture)
         except ValueError as exc:
             source.fail(str(exc))
             return
-        # A video cannot begin before its episode; the exact stamp is beside it.
-        self._writer.frame(camera, picture.array, max(moment.t_ns, 0))
+        source.saw(picture)
+        if picture.is_video:
+            # A video cannot begin before its episode; the exact stamp is beside it.
+            self._writer.frame(stream.name, picture.array, max(moment.t_ns, 0))
+            source.shown(moment.t_ns)
+        else:
+            stream.add_array(picture.array)
         stream.add(message, moment)
-        source.shown(moment.t_ns)
 
     def _stream(self, source: _Source, layout: tuple[Any, ...]) -> Stream:
         from robotrace.adapters.ros2._streams import Stream
@@ -228,35 +235,31 @@ class _Encoding:
         if key not in source.streams:
             columns = self._columns(source)
             plan = Plan(source.store, source.topic.msgtype, columns)
-            self._open(source, key, Stream(self._name(source), columns, plan))
+            self._open(source, key, Stream(self._name(source), columns, plan, source.slot))
         return source.streams[key]
 
-    def _array(self, source: _Source, picture: Picture) -> Stream:
+    def _stream_of(self, source: _Source, picture: Picture) -> Stream:
+        """Of pictures of this size and kind; a camera's has no array, its video is named like it."""
         from robotrace.adapters.ros2._streams import Stream
+        from robotrace.adapters.ros2._walk import Plan
 
-        key = picture.array.dtype.str, picture.array.shape
+        array = picture.array
+        key = ("video", array.shape[:2]) if picture.is_video else (array.dtype.str, array.shape)
         if key not in source.streams:
-            _check_layouts(source)
-            self._open(source, key, Stream(self._name(source), self._columns(source)))
+            if len(source.streams) > _MAX_LAYOUTS:
+                raise ValueError(f"its size changed more than {_MAX_LAYOUTS} times")
+            columns = self._columns(source)
+            plan = Plan(source.store, source.topic.msgtype, columns, without=_OF_PICTURES)
+            slot = "video" if picture.is_video else "actions" if source.slot == "actions" else "sensors"
+            self._open(source, key, Stream(self._name(source), columns, plan, slot))
         return source.streams[key]
-
-    def _camera(self, source: _Source, picture: Picture) -> tuple[str, Stream]:
-        """The camera of pictures of this size, and the stream of their stamps."""
-        from robotrace.adapters.ros2._streams import Stream
-
-        key = picture.array.shape[:2]
-        if key not in source.streams:
-            _check_layouts(source)
-            self._open(source, key, Stream(self._name(source), self._columns(source)))
-        stream = source.streams[key]
-        return stream.name, stream
 
     def _columns(self, source: _Source) -> ArraysWriter:
         return self._writer.arrays("actions" if source.slot == "actions" else "sensors")
 
     def _open(self, source: _Source, key: Any, stream: Stream) -> None:
         source.streams[key] = stream
-        self._columns(source).add(stream.members)
+        self._columns(source).add(stream.name, stream)
 
     def _name(self, source: _Source) -> str:
         number = 0
@@ -265,6 +268,9 @@ class _Encoding:
         self._names.add(name)
         return name
 
+    def _faults(self) -> str:
+        return "; ".join(f"{name}: {why}" for name, why in self._bag.faults.items())
+
     def _skip(self, topic: Topic, reason: str) -> None:
         self._skipped.append({"topic": topic.name, "msgtype": topic.msgtype, "reason": reason})
 
@@ -272,7 +278,7 @@ class _Encoding:
         topics: dict[str, Any] = {}
         incomplete = {f"bag.{name}": why for name, why in self._bag.faults.items()}
         for source in self._sources.values():
-            about = {"type": source.topic.msgtype, "slot": source.slot}
+            about = {"type": source.topic.msgtype}
             if source.encodings:
                 about["encoding"] = ", ".join(source.encodings)
             for stream in source.streams.values():
@@ -296,11 +302,6 @@ class _Encoding:
         if incomplete:
             metadata["incomplete"] = incomplete
         return metadata
-
-
-def _check_layouts(source: _Source) -> None:
-    if len(source.streams) > _MAX_LAYOUTS:
-        raise ValueError(f"its size changed more than {_MAX_LAYOUTS} times")
 
 
 def _check_video(topics: tuple[TopicInfo, ...], cameras: list[str], canonical: str | None) -> None:

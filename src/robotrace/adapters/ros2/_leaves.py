@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrace.deliver.columns import CLOCK_KEY
-from robotrace.deliver.npz import Member
+from robotrace.deliver.npz import Member, is_picture
 
 __all__ = ["Columns", "Leaf", "Level", "NumberLeaf", "TextLeaf", "leaf_members"]
 
@@ -212,10 +212,10 @@ def leaf_members(stream: str, rows: int, leaf: Leaf, clock: Column) -> Iterator[
         levels.pop()
     key = f"{stream}/{leaf.path}"
     if not levels:
-        yield Member(key, descr, (rows, *shape), chunks)
+        yield Member(key, descr, (rows, *shape), chunks, is_picture(descr, shape))
         return
     per_item = int(np.prod(shape[: len(leaf.levels) + len(below) - len(levels)], dtype=np.int64))
-    yield Member(f"{key}/value", descr, (count // max(per_item, 1), *shape), chunks)
+    yield Member(f"{key}/value", descr, (count // max(per_item, 1), *shape), chunks, is_picture(descr, shape))
     for number, level in enumerate(levels):
         length, offsets = level.offsets
         yield Member(f"{key}/_offsets" + (f"_{number}" if number else ""), _INT64, (length,), offsets)

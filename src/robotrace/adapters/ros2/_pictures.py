@@ -1,4 +1,4 @@
-"""Image messages as arrays: eight bits a channel become RGB for the video, measurements (depth, 16 bits) stay as they are.
+"""Image messages as arrays: eight bits a channel become RGB for the video; depth and 16 bits stay what they are.
 
 What NumPy does by slicing is done by it, everything else (bayer, YUV, JPEG, PNG) by FFmpeg.
 """
@@ -16,7 +16,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-__all__ = ["Picture", "decode_picture"]
+from robotrace.adapters._pictures import decode_picture, is_compressed
+
+__all__ = ["Picture", "picture_of"]
 
 _ORDERS = {
     "mono8": [0],
@@ -44,8 +46,6 @@ _PACKED = {
 }
 _ARRAY = re.compile(r"(8|16|32|64)(U|S|F)C(\d+)")
 _KINDS = {"U": "u", "S": "i", "F": "f"}
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 _DEPTH_HEADER = struct.Struct("<iff")
 """Of compressed_depth_image_transport: its format, and the two parameters of its quantization."""
 
@@ -65,7 +65,7 @@ class Picture:
     encoding: str
 
 
-def decode_picture(message: Any, *, values: bool = False) -> Picture:
+def picture_of(message: Any, *, values: bool = False) -> Picture:
     """The picture of an ``Image`` or ``CompressedImage``.
 
     Args:
@@ -75,12 +75,9 @@ def decode_picture(message: Any, *, values: bool = False) -> Picture:
     Raises:
         ValueError: It cannot be decoded; the text says why.
     """
-    try:
-        if hasattr(message, "encoding"):
-            return _raw(message, values)
-        return _compressed(message, values)
-    except (av.FFmpegError, struct.error) as exc:
-        raise ValueError(f"the image is damaged: {exc}") from exc
+    if hasattr(message, "encoding"):
+        return _raw(message, values)
+    return _compressed(message, values)
 
 
 def _raw(message: Any, values: bool) -> Picture:
@@ -170,7 +167,7 @@ def _fill(plane: Any, lines: NDArray[np.uint8]) -> None:
 
 
 def _rgb(frame: Any) -> NDArray[np.uint8]:
-    array: NDArray[np.uint8] = _reformatter().reformat(frame, format="rgb24").to_ndarray()
+    array: NDArray[Any] = _reformatter().reformat(frame, format="rgb24").to_ndarray()
     return array
 
 
@@ -180,47 +177,22 @@ def _reformatter() -> VideoReformatter:
 
 
 def _compressed(message: Any, values: bool) -> Picture:
-    data = bytes(message.data)
-    text = message.format
+    data, text = bytes(message.data), message.format
     if "compressedDepth" in text:
         return _depth(data, text)
-    if data.startswith(_JPEG):
-        frame = _decoded(data, "mjpeg")
-    elif data.startswith(_PNG):
-        frame = _decoded(data, "png")
-    else:
-        raise ValueError(f"the format {text!r} is not known: it takes jpeg, png and compressedDepth png")
-    if frame.format.name.startswith("gray16"):
-        return Picture(_sixteen(frame), False, text)
-    return Picture(_rgb(frame), not values, text)
+    array = decode_picture(data)
+    return Picture(array, array.dtype == np.uint8 and not values, text)
 
 
 def _depth(data: bytes, text: str) -> Picture:
-    if data[_DEPTH_HEADER.size :][: len(_PNG)] != _PNG:
-        raise ValueError(f"the format {text!r} is not known: of compressedDepth it takes png")
+    if len(data) < _DEPTH_HEADER.size or not is_compressed(data[_DEPTH_HEADER.size :]):
+        raise ValueError(f"{text!r} is not known: of compressedDepth it takes png")
     _, a, b = _DEPTH_HEADER.unpack_from(data)
-    values = _sixteen(_decoded(data[_DEPTH_HEADER.size :], "png"))
-    if "32FC1" not in text:
+    values = decode_picture(data[_DEPTH_HEADER.size :])
+    if values.dtype != np.uint16 or "32FC1" not in text:
         return Picture(values, False, text)
     # Metres were stored as the inverse: a / depth + b, and 0 where nothing was measured.
+    stored: NDArray[Any] = values.astype(np.float32)
     with np.errstate(divide="ignore"):
-        depth = np.float32(a) / (values.astype(np.float32) - np.float32(b))
-    return Picture(np.where(values == 0, np.float32(np.nan), depth).astype("<f4"), False, text)
-
-
-def _sixteen(frame: Any) -> NDArray[np.uint16]:
-    if not frame.format.name.startswith("gray16"):
-        raise ValueError(f"a depth image of {frame.format.name} has no 16 bits")
-    array: NDArray[np.uint16] = frame.to_ndarray()
-    return array.astype("<u2")
-
-
-def _decoded(data: bytes, codec: str) -> Any:
-    """The one picture in the data."""
-    decoder: Any = av.CodecContext.create(codec, "r")
-    decoder.thread_count = 1
-    frames = decoder.decode(av.Packet(data))
-    frames = frames or decoder.decode(None)
-    if not frames:
-        raise ValueError(f"there is no picture in the {codec} data")
-    return frames[0]
+        depth = np.float32(a) / (stored - np.float32(b))
+    return Picture(np.where(stored == 0, np.float32(np.nan), depth).astype("<f4"), False, text)

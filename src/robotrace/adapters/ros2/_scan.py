@@ -9,6 +9,7 @@ from pathlib import Path
 
 from robotrace.adapters.ros2._bags import Bag
 from robotrace.adapters.ros2._classify import Reason, Slot, classify_topic
+from robotrace.errors import ConfigurationError
 
 __all__ = ["BagSummary", "TopicInfo", "assigned", "scan_bag"]
 
@@ -44,6 +45,8 @@ class BagSummary:
         storage: ``mcap``, ``sqlite3`` or ``rosbag1``.
         ros_distro: As the bag says, None where it does not.
         faults: Files of the bag that cannot be read: name and reason.
+        start_ns: When the first message was received, in ns since 1970; None of an empty bag.
+        end_ns: When the last one was; None of an empty bag.
     """
 
     path: Path
@@ -53,6 +56,8 @@ class BagSummary:
     storage: str = ""
     ros_distro: str | None = None
     faults: dict[str, str] = field(default_factory=dict)
+    start_ns: int | None = None
+    end_ns: int | None = None
 
     def topics_by_slot(self, slot: Slot) -> list[TopicInfo]:
         """The topics that go to one file."""
@@ -92,7 +97,17 @@ def summary_of(bag: Bag) -> BagSummary:
         topics.append(TopicInfo(topic.name, topic.msgtype, topic.count, found.slot, found.reason))
     duration_s = None if bag.start_ns is None or bag.end_ns is None else (bag.end_ns - bag.start_ns) / 1e9
     count = sum(topic.count for topic in bag.topics)
-    return BagSummary(bag.path, duration_s, count, tuple(topics), bag.storage, bag.ros_distro, dict(bag.faults))
+    return BagSummary(
+        bag.path,
+        duration_s,
+        count,
+        tuple(topics),
+        bag.storage,
+        bag.ros_distro,
+        dict(bag.faults),
+        bag.start_ns,
+        bag.end_ns,
+    )
 
 
 def assigned(
@@ -101,7 +116,7 @@ def assigned(
     sensor_topics: Collection[str] | None,
     action_topics: Collection[str] | None,
 ) -> tuple[TopicInfo, ...]:
-    """Where each topic goes when some were named: a topic that is named goes there, and a slot with names has no others.
+    """Where each topic goes: one that is named where it is named, and a slot with names has no others.
 
     Args:
         summary: The bag.
@@ -112,8 +127,6 @@ def assigned(
     Raises:
         ConfigurationError: A topic is not in the bag, or is named twice.
     """
-    from robotrace.errors import ConfigurationError
-
     given: dict[Slot, Collection[str] | None] = {
         "video": video_topics,
         "sensors": sensor_topics,

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robotrace.adapters.ros2._leaves import Columns, Leaf, NumberLeaf, leaf_members
-from robotrace.adapters.ros2._pictures import Picture
+from robotrace.adapters._arrays import ArraysWriter
+from robotrace.adapters.ros2._leaves import Leaf, NumberLeaf, leaf_members
 from robotrace.adapters.ros2._stamps import on_clock
 from robotrace.adapters.ros2._walk import Plan
 from robotrace.deliver.columns import CLOCK_KEY
@@ -51,11 +52,13 @@ class Stream:
     Args:
         name: The topic, with ``#1`` and so on where its messages changed what they are of.
         columns: Where the rows wait.
-        plan: Of its type; None of a stream that is given arrays, or that is a clock alone.
+        plan: Of its type.
+        slot: Where it goes.
     """
 
-    def __init__(self, name: str, columns: Columns, plan: Plan | None = None) -> None:
+    def __init__(self, name: str, columns: ArraysWriter, plan: Plan, slot: str) -> None:
         self.name = name
+        self.slot = slot
         self.rows = 0
         self._columns = columns
         self._plan = plan
@@ -68,17 +71,14 @@ class Stream:
 
     def add(self, message: Any, moment: Moment) -> None:
         """The next message."""
-        if self._plan is not None:
-            self._plan.add(message)
+        self._plan.add(message)
         self._add_moment(moment)
 
-    def add_picture(self, picture: Picture, moment: Moment) -> None:
-        """The next image, as values: all of one shape and dtype."""
+    def add_array(self, array: NDArray[Any]) -> None:
+        """The image of the next message, as values; all are of one shape and dtype."""
         if self._array is None:
-            array = picture.array
             self._array = NumberLeaf("image", (), self._columns, array.dtype, array.shape)
-        self._array.add(picture.array[np.newaxis])
-        self._add_moment(moment)
+        self._array.add(array[np.newaxis])
 
     def members(self) -> Iterator[Member]:
         """Its arrays."""
@@ -93,7 +93,7 @@ class Stream:
 
     def facts(self) -> dict[str, Any]:
         """For the metadata: what never changed, what was never there, and by which clock its rows are."""
-        facts: dict[str, Any] = {"messages": self.rows, "clock": "receive"}
+        facts: dict[str, Any] = {"slot": self.slot, "messages": self.rows, "clock": "receive"}
         if self._by_stamp:
             facts["clock"] = "header"
             if self._by_stamp < self.rows:
@@ -107,18 +107,17 @@ class Stream:
         empty = [leaf.path for leaf in self._leaves if leaf.empty]
         if empty:
             facts["empty"] = empty
-        if self._plan is not None and self._plan.unkept:
+        if self._plan.unkept:
             facts["unkept"] = dict(self._plan.unkept)
         return facts
 
     @property
     def _leaves(self) -> list[Leaf]:
-        if self._array is not None:
-            return [self._array]
-        return [] if self._plan is None else self._plan.leaves
+        return self._plan.leaves if self._array is None else [self._array, *self._plan.leaves]
 
     def _add_moment(self, moment: Moment) -> None:
         self.rows += 1
+        self._columns.last_ns = max(self._columns.last_ns, moment.t_ns)
         self._clock.extend(np.array([moment.t_ns], np.int64))
         self._received.extend(np.array([moment.receive_ns], np.int64))
         self._by_stamp += moment.by_stamp

@@ -1,0 +1,129 @@
+"""A bag, encoded and brought to the deployment through the spool."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robotrace.adapters.ros2._bags import require
+from robotrace.adapters.ros2._encode import encode_bag
+from robotrace.adapters.ros2._scan import BagSummary, assigned, scan_bag
+from robotrace.errors import ConfigurationError
+from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
+
+if TYPE_CHECKING:
+    from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode
+    from robotrace.client import Client
+
+__all__ = ["upload_bag"]
+
+_log = logging.getLogger("robotrace")
+
+
+def upload_bag(
+    path: str | os.PathLike[str],
+    *,
+    client: Client | None = None,
+    name: str | None = None,
+    source: EpisodeSource = "real",
+    robot: str | None = None,
+    policy_version: str | None = None,
+    env_version: str | None = None,
+    git_sha: str | None = None,
+    seed: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    status: EpisodeFinalStatus = "ready",
+    video_topics: Collection[str] | None = None,
+    sensor_topics: Collection[str] | None = None,
+    action_topics: Collection[str] | None = None,
+    canonical_video_topic: str | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    keep_artifacts: bool = False,
+) -> ImportedEpisode:
+    """Encode a bag, and deliver it as an episode; the bag itself is only read.
+
+    The episode goes into the spool first, so that nothing is lost where the deployment does not answer; the same bag
+    with the same labels and topics is one episode, however often it is uploaded.
+
+    Args:
+        path: As in :func:`encode_bag`, like every argument not listed here.
+        client: Deliver through this one. None: to the configured deployment; without one the episode stays in the
+            spool.
+        name: None: that of the bag.
+        source: ``real``, ``sim`` or ``replay``.
+        robot: Up to 120 characters.
+        policy_version: What acted.
+        env_version: What it acted in.
+        git_sha: Of the code that acted.
+        seed: Of the episode.
+        metadata: Merged over what the bag says; ``success`` or ``outcome`` is where evals look for the outcome.
+        status: ``ready`` or ``failed``.
+        video_topics: As there.
+        sensor_topics: As there.
+        action_topics: As there.
+        canonical_video_topic: As there.
+        output_dir: Where the files stay. None: a temporary folder.
+        keep_artifacts: Leave that temporary folder where it is; the log names it.
+
+    Returns:
+        ``delivered``, or ``waiting`` in the spool and why.
+
+    Raises:
+        ConfigurationError: There is no bag, nothing of it can be read, it has no message, or an argument does not fit;
+            nothing was sent.
+        RobotraceError: With ``client``, the deployment refused something or could not be reached; or the spool is full.
+        OSError: A file cannot be written.
+    """
+    require()
+    from robotrace.adapters._spooling import EpisodeFacts, Importer
+
+    facts = EpisodeFacts(
+        name=name or Path(path).resolve().name.removesuffix(".mcap").removesuffix(".db3"),
+        source=source,
+        robot=robot,
+        policy_version=policy_version,
+        env_version=env_version,
+        git_sha=git_sha,
+        seed=seed,
+        metadata=metadata,
+        status=status,
+    )
+    facts.check()
+    summary = scan_bag(path)
+    assigned(summary, video_topics, sensor_topics, action_topics)
+    options: dict[str, Any] = {
+        "video_topics": video_topics,
+        "sensor_topics": sensor_topics,
+        "action_topics": action_topics,
+        "canonical_video_topic": canonical_video_topic,
+    }
+    uuid = _uuid(summary, facts, options)
+    kept = None if output_dir is None else Path(output_dir)
+    if kept is None and keep_artifacts:
+        kept = Path(tempfile.mkdtemp(prefix="robotrace-ros2-"))
+        _log.info("the files of %s stay in %s", path, kept)
+    with Importer(client=client) as importer:
+        imported = importer.known(uuid, facts.name)
+        if imported is None:
+            with importer.folder(kept) as folder:
+                episode = encode_bag(path, folder, summary=summary, **options)
+                if not episode.files:
+                    raise ConfigurationError(f"the bag {path} has no message that could be kept")
+                imported = importer.take(uuid, episode, facts)
+        (settled,) = importer.settle([imported])
+        return settled
+
+
+def _uuid(summary: BagSummary, facts: EpisodeFacts, options: Mapping[str, Any]) -> str:
+    """The same for the same bag, wherever it lies."""
+    from robotrace.adapters._spooling import episode_uuid
+
+    topics = [[topic.topic, topic.msgtype, topic.msgcount] for topic in summary.topics]
+    given = {
+        name: value if value is None or isinstance(value, str) else sorted(value) for name, value in options.items()
+    }
+    return episode_uuid("ros2", summary.start_ns, summary.end_ns, topics, facts=facts, options=given)
