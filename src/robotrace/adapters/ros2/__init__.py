@@ -10,6 +10,7 @@ from robotrace.adapters._episode import EncodedArtifact
 from robotrace.adapters._episode import EncodedEpisode as EncodedBag
 from robotrace.adapters.ros2._classify import TopicClass, classify_topic
 from robotrace.adapters.ros2._encode import encode_bag
+from robotrace.adapters.ros2._live import LiveRecording, record
 from robotrace.adapters.ros2._scan import BagSummary, TopicInfo, scan_bag
 from robotrace.adapters.ros2._upload import upload_bag
 
@@ -17,10 +18,12 @@ __all__ = [
     "BagSummary",
     "EncodedArtifact",
     "EncodedBag",
+    "LiveRecording",
     "TopicClass",
     "TopicInfo",
     "classify_topic",
     "encode_bag",
+    "record",
     "scan_bag",
     "upload_bag",
 ]

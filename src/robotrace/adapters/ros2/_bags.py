@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from robotrace.adapters._episode import require as _require
 from robotrace.adapters.ros2._cut_mcap import CutMcap
+from robotrace.adapters.ros2._types import typestore_of
 from robotrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ class Bag:
             raise ValueError(f"its messages are serialized as {form}")
         key = topic.msgtype, connection.msgdef.data
         if key not in self._stores:
-            self._stores[key] = _typestore(connection, self._distro_store)
+            self._stores[key] = _typestore(connection, lambda: self._distro_types)
         return self._stores[key]
 
     def decode(self, store: Typestore, message: Message) -> Any:
@@ -175,8 +177,8 @@ class Bag:
             return store.deserialize_ros1(message.data, message.topic.msgtype)
         return store.deserialize_cdr(message.data, message.topic.msgtype)
 
-    @property
-    def _distro_store(self) -> tuple[str, Typestore]:
+    @cached_property
+    def _distro_types(self) -> tuple[str, Typestore]:
         from rosbags.typesys import Stores, get_typestore
 
         name = "ros1_noetic" if self.storage == "rosbag1" else ""
@@ -250,9 +252,9 @@ class Bag:
         return [Topic(name, msgtype, count) for (name, msgtype), count in sorted(counts.items())]
 
 
-def _typestore(connection: Connection, fallback: Any) -> Typestore:
+def _typestore(connection: Connection, fallback: Callable[[], tuple[str, Typestore]]) -> Typestore:
     from rosbags.interfaces import MessageDefinitionFormat
-    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+    from rosbags.typesys import get_types_from_idl, get_types_from_msg
 
     text, form = connection.msgdef.data, connection.msgdef.format
     known: dict[str, Any] = {}
@@ -265,34 +267,16 @@ def _typestore(connection: Connection, fallback: Any) -> Typestore:
                 known.update(get_types_from_idl(part.partition("\n")[2]))
     except Exception as exc:  # a parser of foreign text
         raise ValueError(f"its definition in the bag cannot be read: {_reason(exc)}") from exc
-    store = get_typestore(Stores.EMPTY)
-    needed, wanted = {}, [connection.msgtype]
-    distro: tuple[str, Any] | None = None
-    while wanted:
-        name = wanted.pop()
-        if name in needed or name in store.fielddefs:
-            continue
+
+    def definition(name: str) -> Any:
         if name in known:
-            needed[name] = known[name]
-        else:
-            distro = distro or fallback
-            if name not in distro[1].fielddefs:
-                raise ValueError(f"neither the bag nor ROS {distro[0]} has a definition of {name}")
-            needed[name] = distro[1].fielddefs[name]
-        wanted += [each for _, described in needed[name][1] for each in _names(described)]
-    store.register(needed)
-    return store
+            return known[name]
+        distro, store = fallback()
+        if name not in store.fielddefs:
+            raise ValueError(f"neither the bag nor ROS {distro} has a definition of {name}")
+        return store.fielddefs[name]
 
-
-def _names(described: Any) -> Iterator[str]:
-    """The message types in the description of a field."""
-    from rosbags.interfaces import Nodetype
-
-    kind, content = described
-    if kind == Nodetype.NAME:
-        yield content
-    elif kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
-        yield from _names(content[0])
+    return typestore_of([connection.msgtype], definition)
 
 
 def _storage(path: Path) -> str:

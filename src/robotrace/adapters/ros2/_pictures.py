@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from robotrace.adapters._pictures import decode_picture, is_compressed
@@ -167,13 +165,8 @@ def _fill(plane: Any, lines: NDArray[np.uint8]) -> None:
 
 
 def _rgb(frame: Any) -> NDArray[np.uint8]:
-    array: NDArray[Any] = _reformatter().reformat(frame, format="rgb24").to_ndarray()
+    array: NDArray[Any] = frame.to_ndarray(format="rgb24")
     return array
-
-
-@lru_cache(maxsize=1)
-def _reformatter() -> VideoReformatter:
-    return VideoReformatter()
 
 
 def _compressed(message: Any, values: bool) -> Picture:
