@@ -20,7 +20,7 @@ _VECTORS = {
 }
 """Whose fields are one value: ``orientation`` is (N, 4), not four columns."""
 _TIMES = ("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration")
-_BYTES = {"byte": "uint8", "char": "uint8", "octet": "uint8"}
+_BYTES = {"byte": "uint8", "char": "uint8"}
 
 Step = Callable[[Sequence[Any]], None]
 """Takes messages of one type, and appends what they hold."""
@@ -110,7 +110,9 @@ class Plan:
         if dtype is None:
             return []
         leaf = self._number(path, levels, dtype)
-        return [lambda messages: leaf.add(np.array([get(message) for message in messages], dtype))]
+        # An octet comes as an int8: 255 as -1, which NumPy 2 does not take for an uint8.
+        read = np.dtype(np.int8) if base == "byte" else dtype
+        return [lambda messages: leaf.add(np.array([get(message) for message in messages], read).view(dtype))]
 
     def _vector(self, path: str, msgtype: str, get: Callable[[Any], Any], levels: tuple[Level, ...]) -> Step:
         names = _VECTORS[msgtype]
@@ -146,7 +148,7 @@ class Plan:
             leaf = self._number(path, inner, dtype)
 
             def take(messages: Sequence[Any]) -> None:
-                rows = [np.asarray(get(message), dtype) for message in messages]
+                rows = [np.asarray(get(message)).astype(dtype, copy=False) for message in messages]
                 level.add([len(row) for row in rows])
                 for row in rows:
                     leaf.add(row)
