@@ -222,6 +222,9 @@ class Bag:
             reader.open()
         except Exception as exc:  # as in messages
             why = _reason(exc)
+            if "malformed" in why and path.suffix == ".db3":
+                name = path.name
+                return f"{why} (`sqlite3 {name} .recover | sqlite3 recovered.db3` may save what is left)"
             if path.suffix != ".mcap" or not path.is_file():
                 return why
             try:
@@ -259,7 +262,9 @@ def _typestore(connection: Connection, fallback: Callable[[], tuple[str, Typesto
     text, form = connection.msgdef.data, connection.msgdef.format
     known: dict[str, Any] = {}
     try:
-        if form == MessageDefinitionFormat.MSG:
+        if not text.strip():
+            pass  # the recorder had none, or the type is empty: then the distribution's says the same
+        elif form == MessageDefinitionFormat.MSG:
             known.update(get_types_from_msg(text, connection.msgtype))
         elif form == MessageDefinitionFormat.IDL:
             line = "=" * 80 + "\n"
@@ -281,7 +286,7 @@ def _typestore(connection: Connection, fallback: Callable[[], tuple[str, Typesto
 
 def _storage(path: Path) -> str:
     suffixes = {part for each in ([path] if path.is_file() else path.iterdir()) for part in each.suffixes}
-    return next(name for suffix, name in _STORAGES.items() if suffix in suffixes)
+    return next((name for suffix, name in _STORAGES.items() if suffix in suffixes), "")
 
 
 def _distro(readers: Iterator[Any]) -> str | None:
