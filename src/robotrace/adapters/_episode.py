@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robotrace.errors import ConfigurationError
+from robotrace.deliver.files import is_disk_full
+from robotrace.errors import ConfigurationError, RobotraceError
 from robotrace.ingest import ArtifactKind
 
-__all__ = ["FILES", "EncodedArtifact", "EncodedEpisode", "require"]
+__all__ = ["FILES", "EncodedArtifact", "EncodedEpisode", "reading", "require"]
 
 FILES: dict[ArtifactKind, str] = {"video": "video.mp4", "sensors": "sensors.npz", "actions": "actions.npz"}
 
@@ -80,3 +82,26 @@ def require(adapter: str, packages: Sequence[str]) -> None:
             raise ConfigurationError(
                 f"robotrace.adapters.{adapter} needs {name}; run: pip install 'robotrace-dev[{adapter}]'"
             )
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Around a parser of files: what it says of one that is broken becomes one clear line.
+
+    Args:
+        what: The file, or the part of it.
+
+    Raises:
+        RobotraceError: Instead of whatever the parser raises.
+    """
+    try:
+        yield
+    except (RobotraceError, MemoryError):
+        raise
+    except FileNotFoundError as exc:
+        raise RobotraceError(f"{what} is missing") from exc
+    except Exception as exc:  # damaged bytes come out of the parsers as nearly anything
+        if is_disk_full(exc):
+            raise
+        text = " ".join(str(exc).split()) or type(exc).__name__
+        raise RobotraceError(f"{what} cannot be read: {text}") from exc

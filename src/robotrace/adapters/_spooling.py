@@ -50,6 +50,7 @@ _log = logging.getLogger("robotrace")
 _NAMESPACE = uuids.UUID("3f0d6a52-7c1e-5b8e-9d43-6a1c0b9f2e77")
 """Of the uuids; never to be changed, or every import would be a new one."""
 _JOURNAL = "imported.jsonl"
+_NOT_IDENTITY = ("name", "metadata")
 _ROUND_S = 30.0
 """Nobody waits for a deployment that is not going to be asked in that time."""
 _ROOM_LOOK_S = 2.0
@@ -62,7 +63,7 @@ class EpisodeFacts:
 
     Attributes:
         name: At most 200 characters.
-        source: ``real``, ``sim`` or ``replay``.
+        source: ``real``, ``sim`` or ``replay``; None is ``real``, where the recording does not say.
         robot: At most 120 characters.
         policy_version: What acted.
         env_version: What it acted in.
@@ -73,7 +74,7 @@ class EpisodeFacts:
     """
 
     name: str | None = None
-    source: EpisodeSource = "real"
+    source: EpisodeSource | None = None
     robot: str | None = None
     policy_version: str | None = None
     env_version: str | None = None
@@ -88,7 +89,7 @@ class EpisodeFacts:
         Raises:
             ConfigurationError: Names the argument.
         """
-        checked_choice("source", self.source, EpisodeSource)
+        checked_choice("source", self.source or "real", EpisodeSource)
         checked_choice("status", self.status, EpisodeFinalStatus)
         for field in ("name", "robot", "policy_version", "env_version", "git_sha"):
             checked_text(field, getattr(self, field), LONGEST_TEXT.get(field))
@@ -97,7 +98,7 @@ class EpisodeFacts:
     def create(self, uuid: str, metadata: Mapping[str, Any], fps: float | None) -> dict[str, Any]:
         """The payload of the episode's create."""
         return create_payload(
-            source=self.source,
+            source=self.source or "real",
             request_uploads=(),
             client_episode_id=uuid,
             metadata={**metadata, **self._metadata()},
@@ -155,10 +156,10 @@ def episode_uuid(kind: str, *identity: Any, facts: EpisodeFacts, options: Mappin
     Args:
         kind: The adapter.
         *identity: What names the recording and the episode in it: JSON values.
-        facts: What it is labelled with: under another policy version it is another episode.
+        facts: What it is labelled with: under another policy version it is another episode; under another name not.
         options: What its files depend on.
     """
-    labels = {name: value for name, value in vars(facts).items() if value is not None and name != "metadata"}
+    labels = {name: value for name, value in vars(facts).items() if value is not None and name not in _NOT_IDENTITY}
     parts = [kind, *identity, labels, dict(options)]
     return str(uuids.uuid5(_NAMESPACE, json.dumps(parts, sort_keys=True, default=str)))
 
@@ -220,12 +221,16 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         return self._look(ImportedEpisode(uuid, name, "waiting", is_new=False), self._sealed())
 
     @contextlib.contextmanager
-    def folder(self, output_dir: str | Path | None = None) -> Iterator[Path]:
+    def folder(self, output_dir: str | Path | None = None, *, keep: bool = False) -> Iterator[Path]:
         """A folder to encode an episode into; a private one, on the disk of the spool, is deleted afterwards.
 
         Args:
             output_dir: The caller's own instead, whose files stay.
+            keep: Without one: a temporary folder that stays; the log names it.
         """
+        if output_dir is None and keep:
+            output_dir = tempfile.mkdtemp(prefix="robotrace-")
+            _log.info("the episode's files stay in %s", output_dir)
         if output_dir is not None:
             yield Path(output_dir)
             return

@@ -18,8 +18,9 @@ __all__ = ["TIME_BASE", "copy_span", "merge_tracks", "packets_between"]
 TIME_BASE = Fraction(1, 1_000_000)
 """Of every video of ours."""
 
-_COPIED_CODECS = {"h264": ("yuv420p", "yuvj420p"), "av1": ("yuv420p",)}
-"""What browsers play, in the pixel formats that they play."""
+_COPIED_CODECS = ("h264", "av1", "libdav1d", "libaom-av1")
+"""H.264 and AV1, which browsers play, by the names of their decoders."""
+_COPIED_FORMATS = ("yuv420p", "yuvj420p")
 _OPTIONS = {
     "video_track_timescale": str(TIME_BASE.denominator),
     # An edit list counts in these; with the default of 1,000 a track that begins late would be moved by up to 0.5 ms.
@@ -87,12 +88,15 @@ def copy_span(source: Path, target: Path, begin_s: float, end_s: float, stamps_n
     with av.open(os.fspath(source)) as container:
         stream = container.streams.video[0]
         codec = stream.codec_context
-        if codec.pix_fmt not in _COPIED_CODECS.get(codec.name.removeprefix("lib").split("_")[-1], ()):
+        if codec.name not in _COPIED_CODECS or codec.pix_fmt not in _COPIED_FORMATS:
             return False
         if not _is_whole(packets_between(container, stream, begin_s, end_s), len(stamps_ns)):
             return False
         with av.open(os.fspath(target), "w", format="mp4", options=dict(_OPTIONS)) as cut:
-            copy = _add_copy(cut, stream)
+            try:
+                copy = _add_copy(cut, stream)
+            except ValueError:  # PyAV 14.0 and 14.1 know no such thing of AV1
+                return False
             copy.metadata["handler_name"] = name
             packets = packets_between(container, stream, begin_s, end_s)
             following = itertools.chain(stamps_ns[1:], [None])
@@ -127,7 +131,9 @@ def _packets(source: Any, copies: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 
 def _add_copy(target: Any, stream: Any) -> Any:
     if hasattr(target, "add_stream_from_template"):  # PyAV 14
-        copy = target.add_stream_from_template(stream)
+        # AV1 is decoded by a codec that cannot encode, and none is needed to copy.
+        given = {} if stream.codec_context.name == "h264" else {"opaque": True}
+        copy = target.add_stream_from_template(stream, **given)
     else:
         copy = target.add_stream(template=stream)
     copy.metadata["handler_name"] = stream.metadata.get("handler_name", "")
