@@ -133,5 +133,3 @@ def quiet_image(level: int, shape: tuple[int, int] = (48, 64)) -> np.ndarray:
     picture[:, third : 2 * third, 1] = level
     picture[:, 2 * third :, 2] = level
     return picture
-
-

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 pytest.importorskip("rosbags")
-av = pytest.importorskip("av")
+pytest.importorskip("av")
 
+import av
 import numpy as np
 from ros2_bags import BagMaker, arrays, frames, quiet_image
 

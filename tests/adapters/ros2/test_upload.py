@@ -107,11 +107,12 @@ def test_the_same_bag_is_one_episode_and_another_policy_version_of_it_is_another
 ) -> None:
     first = upload_bag(bag, client=client, policy_version="same-v1")
     moved = bag.rename(tmp_path / "moved")
-    again = upload_bag(moved, client=client, policy_version="same-v1", name="pick_7")
-    other = upload_bag(moved, client=client, policy_version="same-v2", name="pick_7", status="failed")
+    again = upload_bag(moved, client=client, policy_version="same-v1")
+    once_more = upload_bag(moved, client=client, policy_version="same-v3", again=True)
+    other = upload_bag(moved, client=client, policy_version="same-v2", status="failed")
     assert (again.id, again.is_new, again.state) == (first.id, False, "delivered")
-    assert other.id != first.id
-    assert [episode["id"] for episode in episodes(client, policy_version="same-v1")] == [first.id]
+    assert len({first.id, once_more.id, other.id}) == 3
+    assert [episode["episode_id"] for episode in episodes(client, policy_version="same-v1")] == [first.id]
     assert [episode["status"] for episode in episodes(client, policy_version="same-v2")] == ["failed"]
 
 
@@ -129,7 +130,7 @@ def test_it_goes_through_the_spool_to_the_configured_deployment(
     monkeypatch.setenv("ROBOTRACE_API_KEY", deployment.first_key or "")
     delivered = upload_bag(bag, policy_version="spool-v1")
     assert (delivered.state, delivered.uuid, delivered.is_new) == ("delivered", waiting.uuid, False)
-    assert [episode["id"] for episode in episodes(client, policy_version="spool-v1")] == [delivered.id]
+    assert [episode["episode_id"] for episode in episodes(client, policy_version="spool-v1")] == [delivered.id]
     assert sealed() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def rows(found: dict[str, np.ndarray], key: str) -> list[Any]:
         depth += 1
     for level in reversed(range(depth)):
         offsets = found[f"{key}/_offsets" + (f"_{level}" if level else "")]
-        items = [items[begin:end] for begin, end in zip(offsets[:-1], offsets[1:], strict=True)]
+        items = [items[begin:end] for begin, end in itertools.pairwise(offsets)]
     return items
 
 

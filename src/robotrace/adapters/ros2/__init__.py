@@ -8,6 +8,7 @@ Example:
 
 from robotrace.adapters._episode import EncodedArtifact
 from robotrace.adapters._episode import EncodedEpisode as EncodedBag
+from robotrace.adapters._spooling import ImportedEpisode
 from robotrace.adapters.ros2._classify import TopicClass, classify_topic
 from robotrace.adapters.ros2._encode import encode_bag
 from robotrace.adapters.ros2._live import LiveRecording, record
@@ -18,6 +19,7 @@ __all__ = [
     "BagSummary",
     "EncodedArtifact",
     "EncodedBag",
+    "ImportedEpisode",
     "LiveRecording",
     "TopicClass",
     "TopicInfo",

@@ -17,6 +17,8 @@ _log = logging.getLogger("robotrace")
 _QUEUE = 100
 """Messages a topic that wait for us at the most: three seconds of a camera."""
 _LOOK_S = 0.1
+_ROUND_S = 0.1
+"""How long one wait for a message is: so long may the end take."""
 _STOP_S = 5.0
 
 
@@ -46,6 +48,7 @@ class Graph:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread: threading.Thread | None = None
+        self._is_over = False
 
     def types_of(self, topics: Collection[str], wait_s: float) -> dict[str, str]:
         """The type of each topic; a new node sees the graph after a second or so.
@@ -94,17 +97,21 @@ class Graph:
 
     def close(self) -> None:
         """No more messages, once this returns."""
-        self._executor.shutdown(timeout_sec=_STOP_S)
+        self._is_over = True
         if self._thread is not None:
+            # First the thread: the executor destroys what it waits for, whether somebody waits or not.
             self._thread.join(_STOP_S)
+        self._executor.shutdown(timeout_sec=_STOP_S)
         self._node.destroy_node()
         self._context.try_shutdown()
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
+            while not self._is_over and self._context.ok():
+                self._executor.spin_once(timeout_sec=_ROUND_S)
         except Exception as exc:  # of a context that was shut down under it, or of rclpy
-            _log.warning("no further message is recorded: %s: %s", type(exc).__name__, exc)
+            if not self._is_over:
+                _log.warning("no further message is recorded: %s: %s", type(exc).__name__, exc)
 
     def _publishers(self, topic: str) -> list[Any]:
         return list(self._node.get_publishers_info_by_topic(topic))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,11 @@ from robotrace.errors import ConfigurationError
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
 
 if TYPE_CHECKING:
+    from robotrace.adapters._episode import EncodedEpisode
     from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode
     from robotrace.client import Client
 
 __all__ = ["upload_bag"]
-
-_log = logging.getLogger("robotrace")
 
 
 def upload_bag(
@@ -43,6 +40,7 @@ def upload_bag(
     canonical_video_topic: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     keep_artifacts: bool = False,
+    again: bool = False,
 ) -> ImportedEpisode:
     """Encode a bag, and deliver it as an episode; the bag itself is only read.
 
@@ -68,6 +66,7 @@ def upload_bag(
         canonical_video_topic: As there.
         output_dir: Where the files stay. None: a temporary folder.
         keep_artifacts: Leave that temporary folder where it is; the log names it.
+        again: Upload it once more if it was before.
 
     Returns:
         ``delivered``, or ``waiting`` in the spool and why.
@@ -75,11 +74,13 @@ def upload_bag(
     Raises:
         ConfigurationError: There is no bag, nothing of it can be read, it has no message, or an argument does not fit;
             nothing was sent.
-        RobotraceError: With ``client``, the deployment refused something or could not be reached; or the spool is full.
+        RobotraceError: The deployment has refused the episode; with ``client``, or it could not be reached; or there is
+            no room for it in the spool.
         OSError: A file cannot be written.
     """
     require()
     from robotrace.adapters._spooling import EpisodeFacts, Importer
+    from robotrace.adapters._uploading import Job, delivered, upload_job
 
     facts = EpisodeFacts(
         name=name or Path(path).resolve().name.removesuffix(".mcap").removesuffix(".db3"),
@@ -101,21 +102,17 @@ def upload_bag(
         "action_topics": action_topics,
         "canonical_video_topic": canonical_video_topic,
     }
-    uuid = _uuid(summary, facts, options)
-    kept = None if output_dir is None else Path(output_dir)
-    if kept is None and keep_artifacts:
-        kept = Path(tempfile.mkdtemp(prefix="robotrace-ros2-"))
-        _log.info("the files of %s stay in %s", path, kept)
-    with Importer(client=client) as importer:
-        imported = importer.known(uuid, facts.name)
-        if imported is None:
-            with importer.folder(kept) as folder:
-                episode = encode_bag(path, folder, summary=summary, **options)
-                if not episode.files:
-                    raise ConfigurationError(f"the bag {path} has no message that could be kept")
-                imported = importer.take(uuid, episode, facts)
-        (settled,) = importer.settle([imported])
-        return settled
+
+    def encode(folder: Path) -> EncodedEpisode:
+        episode = encode_bag(path, folder, summary=summary, **options)
+        if not episode.files:
+            raise ConfigurationError(f"the bag {path} has no message that could be kept")
+        return episode
+
+    with Importer(client=client, again=again) as importer:
+        job = Job(_uuid(summary, facts, options), facts, encode)
+        folder = None if output_dir is None else Path(output_dir)
+        return delivered(importer, upload_job(importer, job, folder, keep=keep_artifacts))
 
 
 def _uuid(summary: BagSummary, facts: EpisodeFacts, options: Mapping[str, Any]) -> str:
