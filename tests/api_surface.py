@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "robotrace.testing": (),
     "robotrace.testing.fixtures": ("pytest",),
     "robotrace.auto": (),
+    "robotrace.adapters.ros2": (),
     "robotrace.plugin": ("numpy", "av"),
     "robotrace_gymnasium": ("numpy", "av", "gymnasium"),
     "robotrace_hydra": ("hydra",),

@@ -10,7 +10,7 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-__all__ = ["START_NS", "BagMaker", "arrays", "frames", "quiet_image"]
+__all__ = ["START_NS", "BagMaker", "arrays", "frames", "quiet_image", "write_pick_7"]
 
 START_NS = 1_700_000_000_000_000_000
 _PLUGINS = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
@@ -106,6 +106,20 @@ class BagMaker:
         if item_kind == 1 and item[0] != "string":
             return np.zeros(length, "bool" if item[0] == "bool" else item[0])
         return [self._nothing(content[0]) for _ in range(length)]
+
+
+def write_pick_7(path: Path) -> None:
+    """A second of an arm, its commands and its camera."""
+    with BagMaker(path) as made:
+        for number in range(20):
+            t = number * 50_000_000
+            header = made.header(t)
+            position = np.array([float(number), 1.0])
+            state = made.make("sensor_msgs/msg/JointState", header=header, name=["a", "b"], position=position)
+            made.add("/joint_states", state, t + 1_000_000)
+            command = made.make("std_msgs/msg/Float64MultiArray", data=np.array([float(number), 2.0]))
+            made.add("/arm/command", command, t + 1_000_000)
+            made.add("/camera", made.image(quiet_image(5 * number), "rgb8", header), t + 2_000_000)
 
 
 def arrays(folder: Path, kind: str = "sensors") -> dict[str, np.ndarray]:

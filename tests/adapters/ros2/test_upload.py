@@ -14,7 +14,7 @@ pytest.importorskip("fastapi")
 
 import numpy as np
 from recorded import sealed
-from ros2_bags import BagMaker, quiet_image
+from ros2_bags import write_pick_7
 
 from robotrace import Client, evals
 from robotrace.adapters.ros2 import upload_bag
@@ -22,7 +22,6 @@ from robotrace.errors import ConfigurationError
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
-MS = 1_000_000
 POLICY = [0.5, -0.5]
 
 
@@ -40,16 +39,7 @@ def client(deployment: Deployment) -> Iterator[Client]:
 
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
-    with BagMaker(tmp_path / "pick_7") as made:
-        for number in range(20):
-            t = number * 50 * MS
-            header = made.header(t)
-            state = made.make(
-                "sensor_msgs/msg/JointState", header=header, name=["a", "b"], position=np.array([number, 1.0])
-            )
-            made.add("/joint_states", state, t + MS)
-            made.add("/arm/command", made.make("std_msgs/msg/Float64MultiArray", data=np.array([number, 2.0])), t + MS)
-            made.add("/camera", made.image(quiet_image(5 * number), "rgb8", header), t + 2 * MS)
+    write_pick_7(tmp_path / "pick_7")
     return tmp_path / "pick_7"
 
 
