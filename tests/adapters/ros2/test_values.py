@@ -40,7 +40,7 @@ EVERYTHING = "\n".join(
     [
         *(f"{kind} {kind}_one\n{kind}[2] {kind}_two\n{kind}[] {kind}_some" for kind in NUMBERS),
         "builtin_interfaces/Time when",
-        "builtin_interfaces/Duration while_",
+        "builtin_interfaces/Duration from",  # rosbags calls it from_, since Python has that word
         "geometry_msgs/Quaternion turn",
         "geometry_msgs/Point32[] corners",
         "my_msgs/Inner[] parts",
@@ -93,7 +93,7 @@ def test_every_field_of_a_type_that_nobody_knows_keeps_its_value_and_dtype(stora
                 "my_msgs/msg/Everything",
                 **fields,
                 when=bag.time(number),
-                while_=bag.make("builtin_interfaces/msg/Duration", sec=-1, nanosec=number),
+                from_=bag.make("builtin_interfaces/msg/Duration", sec=-1, nanosec=number),
                 turn=bag.make("geometry_msgs/msg/Quaternion", x=1.0, y=2.0, z=3.0, w=float(number)),
                 corners=[bag.make("geometry_msgs/msg/Point32", x=0.5, y=1.5, z=float(k)) for k in range(number % 3)],
                 parts=inner,
@@ -118,8 +118,8 @@ def test_every_field_of_a_type_that_nobody_knows_keeps_its_value_and_dtype(stora
         for number, row in enumerate(rows(found, f"/all/{kind}_some")):
             np.testing.assert_array_equal(row, ones[: number % 3])
     np.testing.assert_array_equal(found["/all/when"], START_NS + np.arange(count))
-    np.testing.assert_array_equal(found["/all/while"], np.arange(count) - 1_000_000_000)
-    assert found["/all/when"].dtype == found["/all/while"].dtype == np.int64
+    np.testing.assert_array_equal(found["/all/from"], np.arange(count) - 1_000_000_000)
+    assert found["/all/when"].dtype == found["/all/from"].dtype == np.int64
     np.testing.assert_array_equal(found["/all/turn"][:, 3], np.arange(count))
     assert found["/all/corners/value"].dtype == np.float32
     for row, message in zip(rows(found, "/all/corners"), sent, strict=True):
@@ -282,6 +282,20 @@ def test_long_texts_are_bytes_and_a_constant_long_one_is_no_metadata(tmp_path: P
     topics = episode.metadata["ros2"]["topics"]
     assert topics["/mode"]["constant"] == {"data": "auto"}
     assert "constant" not in topics["/robot_description"]
+
+
+def test_a_ragged_field_and_a_topic_of_the_same_name_are_both_there(tmp_path: Path) -> None:
+    texts = ["x" * number for number in range(70, 73)]
+    with BagMaker(tmp_path / "bag") as bag:
+        for number, text in enumerate(texts):
+            bag.add("/state", bag.make("std_msgs/msg/String", data=text), number)
+            bag.add("/state/data", bag.make("std_msgs/msg/Int64", data=number), number + 50)
+    encode_bag(tmp_path / "bag", tmp_path / "out")
+    found = arrays(tmp_path / "out")
+    assert [bytes(row).decode() for row in rows(found, "/state/data#1")] == texts
+    assert found["/state/data#1/_t_ns"].tolist() == [0, 1, 2]
+    assert found["/state/data/data"].tolist() == [0, 1, 2]
+    assert found["/state/data/_t_ns"].tolist() == [50, 51, 52]
 
 
 def test_a_stream_goes_by_its_headers_and_the_time_of_receipt_is_beside_it(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ class _Encoding:
         if key not in source.streams:
             columns = self._columns(source)
             plan = Plan(source.store, source.topic.msgtype, columns)
-            self._open(source, key, Stream(self._name(source), columns, plan, source.slot))
+            self._open(source, key, Stream(self._name(source), columns, plan, source.slot, self._names))
         return source.streams[key]
 
     def _stream_of(self, source: _Source, picture: Picture) -> Stream:
@@ -251,7 +251,7 @@ class _Encoding:
             columns = self._columns(source)
             plan = Plan(source.store, source.topic.msgtype, columns, without=_OF_PICTURES)
             slot = "video" if picture.is_video else "actions" if source.slot == "actions" else "sensors"
-            self._open(source, key, Stream(self._name(source), columns, plan, slot))
+            self._open(source, key, Stream(self._name(source), columns, plan, slot, self._names))
         return source.streams[key]
 
     def _columns(self, source: _Source) -> ArraysWriter:

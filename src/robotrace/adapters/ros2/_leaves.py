@@ -7,7 +7,7 @@ laser scan is ``(N, 360)``, a list of detections is ragged, as docs/recording.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -196,7 +196,7 @@ class TextLeaf(Leaf):
         yield np.array(texts, f"<U{width}").tobytes()
 
 
-def leaf_members(stream: str, rows: int, leaf: Leaf, clock: Column) -> Iterator[Member]:
+def leaf_members(stream: str, rows: int, leaf: Leaf, clock: Column, taken: Container[str]) -> Iterator[Member]:
     """The arrays of a leaf: ``<stream>/<path>``, or where its rows differ in length, those that say how they lie.
 
     Args:
@@ -204,6 +204,7 @@ def leaf_members(stream: str, rows: int, leaf: Leaf, clock: Column) -> Iterator[
         rows: The messages of the stream.
         leaf: Neither empty nor constant.
         clock: The stamps of the stream.
+        taken: Names of streams: a ragged leaf has a clock of its own, and ``/state/data`` may be a topic too.
     """
     descr, shape, count, chunks, below = leaf.content()
     levels = [*leaf.levels, *below]
@@ -214,6 +215,8 @@ def leaf_members(stream: str, rows: int, leaf: Leaf, clock: Column) -> Iterator[
     if not levels:
         yield Member(key, descr, (rows, *shape), chunks, is_picture(descr, shape))
         return
+    if key in taken:
+        key += "#1"
     per_item = int(np.prod(shape[: len(leaf.levels) + len(below) - len(levels)], dtype=np.int64))
     yield Member(f"{key}/value", descr, (count // max(per_item, 1), *shape), chunks, is_picture(descr, shape))
     for number, level in enumerate(levels):

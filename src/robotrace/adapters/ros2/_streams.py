@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,12 @@ class Stream:
         columns: Where the rows wait.
         plan: Of its type.
         slot: Where it goes.
+        taken: The names of all streams, further ones too as they come.
     """
 
-    def __init__(self, name: str, columns: ArraysWriter, plan: Plan, slot: str) -> None:
+    def __init__(self, name: str, columns: ArraysWriter, plan: Plan, slot: str, taken: Container[str]) -> None:
         self.name = name
+        self._taken = taken
         self.slot = slot
         self.rows = 0
         self._columns = columns
@@ -84,7 +86,7 @@ class Stream:
         """Its arrays."""
         for leaf in self._leaves:
             if not leaf.empty and leaf.constant is None:
-                yield from leaf_members(self.name, self.rows, leaf, self._clock)
+                yield from leaf_members(self.name, self.rows, leaf, self._clock, self._taken)
         yield Member(f"{self.name}/{CLOCK_KEY}", _INT64, (self.rows,), self._clock.chunks())
         if self._by_stamp:
             yield Member(f"{self.name}/_receive/{CLOCK_KEY}", _INT64, (self.rows,), self._received.chunks())
