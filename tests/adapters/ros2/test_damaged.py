@@ -79,6 +79,16 @@ def test_an_mcap_file_that_is_cut_off_is_read_up_to_its_last_whole_record(
     assert warnings_of(caplog) == [f"{tmp_path / 'bag'}: bag.mcap: {why}"]
 
 
+def test_messages_out_of_order_in_a_file_that_is_cut_off_are_all_read(tmp_path: Path) -> None:
+    with BagMaker(tmp_path / "bag", "mcap") as bag:
+        for number, receive_ns in enumerate([0, 30, 20, 10, 40]):
+            bag.add("/count", bag.make("std_msgs/msg/Int64", data=number), receive_ns)
+    cut(tmp_path / "bag" / "bag.mcap", 0.99)
+    encode_bag(tmp_path / "bag", tmp_path / "out")
+    assert counted(tmp_path / "out") == [0, 1, 2, 3, 4]
+    assert arrays(tmp_path / "out")["/count/_t_ns"].tolist() == [0, 30, 20, 10, 40]
+
+
 def test_an_mcap_file_with_a_broken_chunk_is_read_up_to_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = long_bag(tmp_path / "bag", "mcap")
     scratch(file)
@@ -119,6 +129,21 @@ def test_of_a_bag_in_several_files_the_others_are_read(tmp_path: Path) -> None:
     assert found["/count/data"].tolist() == [0, 1]
     assert found["/count/_t_ns"].tolist() == [0, MS]
     assert list(episode.metadata["incomplete"]) == ["bag.bag_1.mcap"]
+
+
+def test_files_of_a_bag_without_metadata_are_in_the_order_of_their_numbers_and_others_are_no_bag(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bag").mkdir()
+    for number in range(12):
+        with BagMaker(tmp_path / f"made-{number}", "sqlite3") as bag:
+            bag.add("/count", bag.make("std_msgs/msg/Int64", data=number), number * MS)
+        shutil.copy(tmp_path / f"made-{number}" / f"made-{number}.db3", tmp_path / "bag" / f"pick_7_{number}.db3")
+    encode_bag(tmp_path / "bag", tmp_path / "out")
+    assert counted(tmp_path / "out") == list(range(12))
+    shutil.copy(tmp_path / "bag" / "pick_7_0.db3", tmp_path / "bag" / "place.db3")
+    with pytest.raises(ConfigurationError, match=r"holds several bags, pick_7_0.db3, .*, place.db3: give one"):
+        scan_bag(tmp_path / "bag")
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,20 @@ def test_depth_is_beside_the_video_to_the_bit(tmp_path: Path) -> None:
     assert len(frames(tmp_path / "out")[0]) == 6
 
 
+def test_without_a_choice_the_first_track_is_the_first_by_name_that_is_no_depth(tmp_path: Path) -> None:
+    with BagMaker(tmp_path / "bag") as bag:
+        for number in range(6):
+            header = bag.header(number * MS)
+            bag.add("/wrist", bag.image(code(number), "rgb8", header), number * MS)
+            if number % 2:
+                bag.add("/head", bag.image(code(number), "rgb8", header), number * MS)
+            bag.add("/depth", bag.image(code(number)[:, :, 0].astype("<u2"), "16UC1", header), number * MS)
+    for chosen, first, fps in ((None, "/head", 500.0), ("/wrist", "/wrist", 1000.0), ("/depth", "/head", 500.0)):
+        episode = encode_bag(tmp_path / "bag", tmp_path / "out", canonical_video_topic=chosen)
+        assert episode.metadata["video"]["cameras"][0]["name"] == first
+        assert episode.fps == pytest.approx(fps)
+
+
 def test_an_image_topic_among_the_sensors_is_kept_without_loss(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (3, 16, 24, 3), np.uint8)
     with BagMaker(tmp_path / "bag") as bag:

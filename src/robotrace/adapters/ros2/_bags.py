@@ -6,7 +6,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +71,16 @@ class Message:
 @dataclass
 class _File:
     reader: Any
-    connections: list[Connection] = field(default_factory=list)
+    connections: list[Connection]
+    is_cut: bool = False
+
+    def messages(self, connections: list[Connection], until_ns: int | None) -> Iterator[tuple[Connection, int, bytes]]:
+        if not self.is_cut:
+            yield from self.reader.messages(connections, stop=until_ns)
+            return
+        # Without an index rosbags stops at the first message that is out of order. The threads of a recorder leave
+        # many, and a stream keeps its own order anyway.
+        yield from self.reader.storage.messages_scan(connections, None, until_ns)
 
 
 class Bag:
@@ -141,7 +150,7 @@ class Bag:
                 continue
             read = 0
             try:
-                for connection, receive_ns, data in file.reader.messages(connections, stop=until_ns):
+                for connection, receive_ns, data in file.messages(connections, until_ns):
                     yield Message(wanted[connection.topic, connection.msgtype], receive_ns, data)
                     read += 1
             except Exception as exc:  # damaged bytes come out of four parsers as nearly anything
@@ -192,16 +201,18 @@ class Bag:
             raise ConfigurationError(f"there is no bag {self.path}")
         paths = [self.path]
         if self.path.is_dir():
-            paths = sorted(path for path in self.path.iterdir() if path.suffix in _STORAGES)
-            packed = any(path.suffix in (".zstd", ".lz4") for path in self.path.iterdir())
-            if not (self.path / "metadata.yaml").is_file() and not paths:
-                raise ConfigurationError(f"{self.path} is no bag: it has neither metadata.yaml nor .mcap or .db3 files")
-            if (self.path / "metadata.yaml").is_file() and (packed or not any(p.suffix == ".bag" for p in paths)):
+            paths = sorted((path for path in self.path.iterdir() if path.suffix in _STORAGES), key=_place)
+            if (self.path / "metadata.yaml").is_file():
                 why = self._open_file(self.path)
                 if why is None:
                     return
                 if not paths:
                     raise ConfigurationError(f"the bag {self.path} cannot be read: {why}")
+            elif not paths:
+                raise ConfigurationError(f"{self.path} is no bag: it has neither metadata.yaml nor .mcap or .db3 files")
+            elif len({_place(path)[0] for path in paths}) > 1:
+                names = ", ".join(path.name for path in paths)
+                raise ConfigurationError(f"{self.path} has no metadata.yaml and holds several bags, {names}: give one")
         for path in paths:
             why = self._open_file(path)
             if why is not None:
@@ -234,7 +245,7 @@ class Bag:
             except Exception:
                 return why
             self.faults[path.name] = f"it is cut off: {cut.size - cut.whole_bytes} bytes after its last whole record"
-        self._files.append(_File(reader, list(reader.connections)))
+        self._files.append(_File(reader, list(reader.connections), is_cut=path.name in self.faults))
         self._look_for_unread(path)
         return None
 
@@ -282,6 +293,12 @@ def _typestore(connection: Connection, fallback: Callable[[], tuple[str, Typesto
         return store.fielddefs[name]
 
     return typestore_of([connection.msgtype], definition)
+
+
+def _place(path: Path) -> tuple[str, int]:
+    """Of a file of a bag: the name that the files of a bag share, and its number among them."""
+    name, _, number = path.stem.rpartition("_")
+    return (name, int(number)) if name and number.isdigit() and path.suffix != ".bag" else (path.stem, 0)
 
 
 def _storage(path: Path) -> str:

@@ -75,9 +75,8 @@ def encode_bag(
         topics = assigned(summary, video_topics, sensor_topics, action_topics)
         cameras = [topic.topic for topic in topics if topic.slot == "video"]
         _check_video(topics, cameras, canonical_video_topic)
-        canonical = canonical_video_topic or min(cameras, default=None)
-        with EpisodeWriter(Path(output_dir), canonical=canonical) as writer:
-            return _Encoding(bag, summary, topics, writer, canonical).run()
+        with EpisodeWriter(Path(output_dir)) as writer:
+            return _Encoding(bag, summary, topics, writer, canonical_video_topic).run()
 
 
 @dataclass
@@ -154,16 +153,21 @@ class _Encoding:
                 self._skip(topic, "it was not asked for")
                 continue
             try:
-                self._sources[topic] = _Source(topic, slot, bag.typestore(topic))
-            except ValueError as exc:
-                self._skip(topic, str(exc))
+                store = bag.typestore(topic)
+                store.get_msgdef(topic.msgtype)  # makes its decoder
+                self._sources[topic] = _Source(topic, slot, store)
+            except Exception as exc:  # of definitions that other people wrote, and of the code made from them
+                self._skip(topic, " ".join(str(exc).split()) or type(exc).__name__)
 
     def run(self) -> EncodedEpisode:
         start_ns = self._start()
         for message in self._bag.messages(self._sources):
             self._take(message, start_ns)
-        shown = [source for source in self._sources.values() if source.frames]
-        first = next((source for source in shown if source.topic.name == self._canonical), shown[0] if shown else None)
+        shown = {source.topic.name: source for source in self._sources.values() if source.frames}
+        first = shown.get(self._canonical or "") or next(iter(shown.values()), None)
+        if first is not None:
+            # An image topic may turn out to be of depth only, which has no track.
+            self._writer.canonical = first.topic.name
         episode = self._writer.close(
             fps=None if first is None else first.fps,
             metadata=self._metadata(start_ns),
@@ -289,7 +293,7 @@ class _Encoding:
             _log.warning("%s: %s: %s", self._bag.path, key.removeprefix("bag."), why)
         metadata: dict[str, Any] = {
             "adapter": "ros2",
-            "bag": str(self._bag.path),
+            "bag": str(self._bag.path.resolve()),
             "ros2": {
                 "storage": self._bag.storage,
                 "distro": self._bag.ros_distro,

@@ -101,6 +101,9 @@ class Graph:
         if self._thread is not None:
             # First the thread: the executor destroys what it waits for, whether somebody waits or not.
             self._thread.join(_STOP_S)
+            if self._thread.is_alive():
+                _log.warning("the recorder's thread hangs, in a disk that does not answer, and is left alone")
+                return
         self._executor.shutdown(timeout_sec=_STOP_S)
         self._node.destroy_node()
         self._context.try_shutdown()

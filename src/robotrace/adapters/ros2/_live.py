@@ -79,7 +79,7 @@ class LiveRecording:
             if error is None:
                 self.stop()
             else:
-                self.stop(status="failed", failure_reason=f"{type(error).__name__}: {error}")
+                self.stop(status="failed", failure_reason=f"{type(error).__name__}: {error}".rstrip(": "))
         except Exception as exc:
             self.error = exc
             _log.warning("the recording of %s could not be delivered: %s", self.bag_path, exc)
