@@ -79,7 +79,7 @@ class Graph:
     """
 
     publishers: dict[str, list[_Endpoint]] = field(default_factory=dict)
-    hidden_looks: int = 2
+    hidden_looks: int = 0
     subscriptions: list[_Subscription] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     contexts: list[Any] = field(default_factory=list)

@@ -235,6 +235,14 @@ def test_a_type_of_ones_own_is_recorded_by_its_installed_definition(
     assert found["/mine/number"].tolist() == [7]
 
 
+def test_a_graph_that_is_seen_late_is_waited_for(graph: Graph, move: Any) -> None:
+    graph.hidden_looks = 3
+    with ros2.record(topics=TOPICS, wait_s=60.0) as recording:
+        move(recording)
+    assert recording.episode is not None
+    assert graph.nodes[0].looks == 4
+
+
 def test_it_asks_for_what_every_publisher_can_serve(graph: Graph, move: Any) -> None:
     best_effort = {"reliability": ReliabilityPolicy.BEST_EFFORT}
     latched = {"durability": DurabilityPolicy.TRANSIENT_LOCAL}
