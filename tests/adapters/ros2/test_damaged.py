@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 import sqlite3
 from pathlib import Path
@@ -13,7 +14,7 @@ pytest.importorskip("rosbags")
 pytest.importorskip("av")
 
 import numpy as np
-from ros2_bags import BagMaker, arrays
+from ros2_bags import BagMaker, arrays, quiet_image
 
 from robotrace.adapters.ros2 import encode_bag, scan_bag, upload_bag
 from robotrace.errors import ConfigurationError
@@ -114,6 +115,34 @@ def test_a_database_that_is_cut_off_says_what_may_save_it(tmp_path: Path) -> Non
     cut(long_bag(tmp_path / "bag", "sqlite3"), 0.6)
     with pytest.raises(ConfigurationError, match=r"malformed \(`sqlite3 bag.db3 .recover \| sqlite3 recovered.db3`"):
         encode_bag(tmp_path / "bag", tmp_path / "out")
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_whatever_is_broken_in_a_bag_it_is_read_or_refused_in_one_line(storage: str, tmp_path: Path) -> None:
+    with BagMaker(tmp_path / "bag", storage) as bag:
+        for number in range(8):
+            header = bag.header(number * MS)
+            bag.add("/camera", bag.image(quiet_image(number, (16, 24)), "rgb8", header), number * MS)
+            state = bag.make("sensor_msgs/msg/JointState", header=header, name=["a"], position=np.zeros(1))
+            bag.add("/joint_states", state, number * MS)
+            transforms = [bag.make("geometry_msgs/msg/TransformStamped", header=header)] * (number % 3)
+            bag.add("/tf", bag.make("tf2_msgs/msg/TFMessage", transforms=transforms), number * MS)
+    (file,) = [found for found in (tmp_path / "bag").iterdir() if found.suffix != ".yaml"]
+    good = file.read_bytes()
+    outcomes = set()
+    for seed in range(25):
+        generator = random.Random(seed)
+        data = bytearray(good)
+        for _ in range(generator.choice([1, 3, 10, 100])):
+            data[generator.randrange(len(data))] = generator.randrange(256)
+        file.write_bytes(data[: generator.randrange(len(data))] if seed % 3 == 0 else data)
+        try:
+            encode_bag(tmp_path / "bag", tmp_path / "out")
+            outcomes.add("read")
+        except ConfigurationError as exc:
+            assert "\n" not in str(exc)
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
 
 
 def test_of_a_bag_in_several_files_the_others_are_read(tmp_path: Path) -> None:

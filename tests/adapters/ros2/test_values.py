@@ -208,6 +208,20 @@ def joint_state(bag: BagMaker, header: Any, names: list[str], position: list[flo
     )
 
 
+def test_types_of_well_known_names_with_other_fields_are_what_their_bag_says(tmp_path: Path) -> None:
+    with BagMaker(tmp_path / "bag") as bag:
+        vector = "geometry_msgs/Vector3 v\n" + "=" * 80 + "\nMSG: geometry_msgs/Vector3\nfloat64 z\nfloat64 x"
+        bag.topic("/odd", "my_msgs/msg/Odd", msgdef=vector, rihs01="RIHS01_0")
+        bag.topic("/camera", "sensor_msgs/msg/Image", msgdef="int32 pixels", rihs01="RIHS01_1")
+        for number in range(3):
+            bag.add_bytes("/odd", "my_msgs/msg/Odd", b"\0\1\0\0" + np.array([number, 0.5]).tobytes(), number)
+            bag.add_bytes("/camera", "sensor_msgs/msg/Image", b"\0\1\0\0" + bytes(4), number)
+    episode = encode_bag(tmp_path / "bag", tmp_path / "out")
+    found = arrays(tmp_path / "out")
+    assert (found["/odd/v.z"].tolist(), found["/odd/v.x"].tolist()) == ([0.0, 1.0, 2.0], [0.5] * 3)
+    assert episode.metadata["incomplete"]["/camera"].startswith("3 messages could not be decoded: ")
+
+
 def test_two_publishers_of_joint_states_are_two_streams_and_no_row_is_lost_or_made_up(tmp_path: Path) -> None:
     arm, gripper = ["shoulder", "elbow"], ["finger"]
     with BagMaker(tmp_path / "bag") as bag:

@@ -217,7 +217,7 @@ class _Encoding:
         try:
             picture = picture_of(message, values=source.slot != "video")
             stream = self._stream_of(source, picture)
-        except ValueError as exc:
+        except (AttributeError, TypeError, ValueError) as exc:  # the first two of a type of this name with other fields
             source.fail(str(exc))
             return
         source.saw(picture)

@@ -16,7 +16,7 @@ _NS = 1_000_000_000
 def header_stamp(message: Any) -> int | None:
     """The stamp in a message's header, in ns; None without a header, or where the publisher left it 0."""
     stamp = getattr(getattr(message, "header", None), "stamp", None)
-    if stamp is None or not hasattr(stamp, "nanosec"):
+    if stamp is None or not (hasattr(stamp, "sec") and hasattr(stamp, "nanosec")):
         return None
     ns = int(stamp.sec) * _NS + int(stamp.nanosec)
     return ns or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ _VECTORS = {
     "geometry_msgs/msg/Vector3": "xyz",
 }
 """Whose fields are one value: ``orientation`` is (N, 4), not four columns."""
-_TIMES = ("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration")
+_TIMES = dict.fromkeys(("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration"), ("sec", "nanosec"))
 _BYTES = {"byte": "uint8", "char": "uint8"}
 
 Step = Callable[[Sequence[Any]], None]
@@ -70,9 +70,9 @@ class Plan:
             return self._sequence(path, content[0], get, levels)
         if kind == Nodetype.BASE:
             return self._base(path, content[0], get, levels)
-        if content in _VECTORS:
+        if self._has(content, _VECTORS):
             return [self._vector(path, content, get, levels)]
-        if content in _TIMES:
+        if self._has(content, _TIMES):
             return [self._time(path, get, levels)]
         # The stamp of a message is on its clock; it is no value.
         header = stamped and name == "header" and content == "std_msgs/msg/Header"
@@ -172,11 +172,15 @@ class Plan:
         kind, content = item
         if kind == Nodetype.BASE:
             return self._base(path, content[0], _itself, levels)
-        if content in _VECTORS:
+        if self._has(content, _VECTORS):
             return [self._vector(path, content, _itself, levels)]
-        if content in _TIMES:
+        if self._has(content, _TIMES):
             return [self._time(path, _itself, levels)]
         return self._message(path, content, _itself, levels)
+
+    def _has(self, msgtype: str, kinds: Mapping[str, Sequence[str]]) -> bool:
+        """Whether a type is one of these, and its definition in the bag says so too."""
+        return msgtype in kinds and [name for name, _ in self._store.get_msgdef(msgtype).fields] == list(kinds[msgtype])
 
     def _number(
         self, path: str, levels: tuple[Level, ...], dtype: np.dtype[Any], shape: tuple[int, ...] = ()
