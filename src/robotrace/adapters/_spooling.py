@@ -8,6 +8,7 @@ forgets what it has delivered after a month; ``imported.jsonl`` beside it does n
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import hashlib
 import json
 import logging
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from robotrace.adapters._episode import EncodedEpisode
     from robotrace.client import Client
 
-__all__ = ["EpisodeFacts", "ImportedEpisode", "Importer", "episode_uuid"]
+__all__ = ["EpisodeFacts", "ImportedEpisode", "Importer", "delivering_to", "episode_uuid"]
 
 _log = logging.getLogger("robotrace")
 
@@ -55,6 +56,19 @@ _ROUND_S = 30.0
 """Nobody waits for a deployment that is not going to be asked in that time."""
 _ROOM_LOOK_S = 2.0
 _STOP_S = 5.0
+
+
+_given_target: contextvars.ContextVar[Target | None] = contextvars.ContextVar("robotrace_import_target", default=None)
+
+
+@contextlib.contextmanager
+def delivering_to(target: Target | None) -> Iterator[None]:
+    """For the command line: imports go to this deployment meanwhile; None: to the one that is configured."""
+    token = _given_target.set(target)
+    try:
+        yield
+    finally:
+        _given_target.reset(token)
 
 
 @dataclass(frozen=True)
@@ -170,19 +184,18 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
     Args:
         client: Deliver through this one at once, past the spool; None: through the spool's uploader to the deployment
             that is configured, and where there is none the episodes stay in the spool.
-        target: Instead of the configured deployment.
         again: Import what was imported before once more, as new episodes.
 
     Raises:
         ConfigurationError: The spool cannot be written, or the configuration is broken.
     """
 
-    def __init__(self, *, client: Client | None = None, target: Target | None = None, again: bool = False) -> None:
+    def __init__(self, *, client: Client | None = None, again: bool = False) -> None:
         self._client = client
         self._salt = str(uuids.uuid4()) if again else ""
         self._spool = open_spool()
         self._limits = delivery_limits()
-        self._target = target if target is not None or client is not None else find_target()
+        self._target = None if client is not None else _given_target.get() or find_target()
         self._journal = _Journal(self._spool.root / _JOURNAL)
         self._known = self._spool.known_uuids()
         self._deployment = "" if client is None else _hashed(client.base_url)

@@ -8,9 +8,8 @@ from typing import Any, TextIO, cast, get_args
 
 import click
 
-from robotrace.cli.options import deployment_options, json_option, key_value_pairs, open_client, page_url
+from robotrace.cli.options import deployment_options, json_option, label_options, open_client, page_url
 from robotrace.cli.output import print_json, progress_bars
-from robotrace.config import ENV_ENV_VERSION, ENV_GIT_SHA, ENV_POLICY_VERSION, ENV_ROBOT, ENV_SEED
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
 
 __all__ = ["log"]
@@ -30,11 +29,7 @@ def _object(ctx: click.Context, option: click.Parameter, file: TextIO | None) ->
 
 @click.command(short_help="Log one finished episode, its files included.")
 @click.option("--name", metavar="TEXT", help="What to call it.")
-@click.option("--policy-version", metavar="TEXT", envvar=ENV_POLICY_VERSION, show_envvar=True, help="What acted.")
-@click.option("--env-version", metavar="TEXT", envvar=ENV_ENV_VERSION, show_envvar=True, help="What it acted in.")
-@click.option("--git-sha", metavar="TEXT", envvar=ENV_GIT_SHA, show_envvar=True, help="The code's commit.")
-@click.option("--seed", type=int, envvar=ENV_SEED, show_envvar=True, help="The seed of the episode's reset.")
-@click.option("--robot", metavar="TEXT", envvar=ENV_ROBOT, show_envvar=True, help="The robot.")
+@label_options
 @click.option(
     "--source",
     type=click.Choice(get_args(EpisodeSource)),
@@ -44,21 +39,7 @@ def _object(ctx: click.Context, option: click.Parameter, file: TextIO | None) ->
 )
 @click.option("--fps", type=float, help="Frames (or steps) a second.")
 @click.option("--duration", type=float, metavar="SECONDS", help="From its start to its end.")
-@click.option(
-    "--status",
-    type=click.Choice(get_args(EpisodeFinalStatus)),
-    default="ready",
-    show_default=True,
-    help="How it ended.",
-)
 @click.option("--failure-time", type=float, metavar="SECONDS", help="When it failed, from its start.")
-@click.option(
-    "--metadata",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=key_value_pairs,
-    help="Anything else; VALUE is JSON, or text where it is none.  [repeatable]",
-)
 @click.option(
     "--metadata-file",
     type=click.File(encoding="utf-8"),

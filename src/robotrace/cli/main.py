@@ -12,6 +12,7 @@ from robotrace.cli.clean import clean as clean_spool
 from robotrace.cli.demo import demo
 from robotrace.cli.doctor import doctor
 from robotrace.cli.episodes import episodes
+from robotrace.cli.import_ import import_command
 from robotrace.cli.log import log
 from robotrace.cli.login import login, logout, whoami
 from robotrace.cli.options import CommandGroup
@@ -37,7 +38,7 @@ def version() -> None:
 
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Record": (run, log, demo),
+    "Record": (run, log, import_command, demo),
     "Look": (episodes, render),
     "Verify": (reproduce, replay, verify),
     "Deliver": (sync, status, doctor, retry, clean_spool),

@@ -10,13 +10,22 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from urllib.parse import quote, unquote, urlsplit
 
 import click
 
-from robotrace.config import ENV_BASE_URL, ENV_PROFILE
+from robotrace.config import (
+    ENV_BASE_URL,
+    ENV_ENV_VERSION,
+    ENV_GIT_SHA,
+    ENV_POLICY_VERSION,
+    ENV_PROFILE,
+    ENV_ROBOT,
+    ENV_SEED,
+)
 from robotrace.errors import ConfigurationError, RobotraceError
+from robotrace.ingest import EpisodeFinalStatus
 
 if TYPE_CHECKING:
     from robotrace.client import Client
@@ -36,6 +45,7 @@ __all__ = [
     "import_callable",
     "json_option",
     "key_value_pairs",
+    "label_options",
     "open_client",
     "page_url",
     "policy_may_not_exit",
@@ -55,6 +65,37 @@ def deployment_options(command: _Command) -> _Command:
 def json_option(command: _Command) -> _Command:
     """Add ``--json``; the command gets ``as_json: bool`` and prints one JSON document on stdout when it is set."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def label_options(command: _Command) -> _Command:
+    """Add what an episode is labelled with: ``policy_version``, ``env_version``, ``git_sha``, ``seed``, ``robot``,
+    ``status`` and ``metadata``, a dict.
+    """
+    text: dict[str, Any] = {"metavar": "TEXT", "show_envvar": True}
+    options = (
+        click.option("--policy-version", **text, envvar=ENV_POLICY_VERSION, help="What acted."),
+        click.option("--env-version", **text, envvar=ENV_ENV_VERSION, help="What it acted in."),
+        click.option("--git-sha", **text, envvar=ENV_GIT_SHA, help="The code's commit."),
+        click.option("--seed", type=int, show_envvar=True, envvar=ENV_SEED, help="The seed of the episode's reset."),
+        click.option("--robot", **text, envvar=ENV_ROBOT, help="The robot."),
+        click.option(
+            "--status",
+            type=click.Choice(get_args(EpisodeFinalStatus)),
+            default="ready",
+            show_default=True,
+            help="How it ended.",
+        ),
+        click.option(
+            "--metadata",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=key_value_pairs,
+            help="Anything else; VALUE is JSON, or text where it is none.  [repeatable]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def open_client(base_url: str | None, profile: str | None) -> Client:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robotrace.adapters._episode import reading, require
 from robotrace.errors import ConfigurationError, RobotraceError
 
-__all__ = ["NEEDED", "DemoSummary", "FileSummary", "checked_fps", "scan_file"]
+__all__ = ["NEEDED", "DemoSummary", "FileSummary", "ImageColor", "checked_fps", "scan_file"]
 
 NEEDED = ("h5py", "numpy", "av")
+
+ImageColor = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)

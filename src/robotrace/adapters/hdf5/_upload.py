@@ -19,14 +19,14 @@ from robotrace.adapters._uploading import (
     upload_all,
     upload_job,
 )
-from robotrace.adapters.hdf5._encode import ImageColor, encode_episode
-from robotrace.adapters.hdf5._scan import NEEDED, FileSummary, scan_file
-from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
+from robotrace.adapters.hdf5._encode import encode_episode
+from robotrace.adapters.hdf5._scan import NEEDED, FileSummary, ImageColor, scan_file
+from robotrace.ingest import EpisodeFinalStatus, EpisodeSource, checked_choice
 
 if TYPE_CHECKING:
     from robotrace.client import Client
 
-__all__ = ["import_file", "upload_dataset", "upload_episode"]
+__all__ = ["upload_dataset", "upload_episode"]
 
 _NAME = "{file} {demo}"
 
@@ -146,45 +146,20 @@ def upload_dataset(
     facts = EpisodeFacts(None, source, robot, policy_version, env_version, git_sha, seed, metadata, status)
     facts.check()
     summary = scan_file(path, fps=fps) if summary is None else summary
-    with Importer(client=client, again=again) as importer:
-        return import_file(
-            importer,
-            summary,
-            facts,
-            name_template=name_template,
-            canonical_camera=canonical_camera,
-            image_color=image_color,
-            episode_indices=episode_indices,
-            on_progress=on_progress,
-            stop_on_error=stop_on_error,
-        )
-
-
-def import_file(
-    importer: Importer,
-    summary: FileSummary,
-    facts: EpisodeFacts,
-    *,
-    name_template: str | None = None,
-    canonical_camera: str | None = None,
-    image_color: ImageColor = "rgb",
-    episode_indices: Sequence[int] | None = None,
-    on_progress: OnProgress | None = None,
-    stop_on_error: bool = False,
-) -> DatasetUpload:
-    """:func:`upload_dataset`, through an importer."""
     indices = summary.episode_indices if episode_indices is None else list(episode_indices)
     for index in indices:
         checked_index(summary.episode_indices, index)
     template = name_template or _NAME
     named(template, {"file": "", "demo": "", "episode_index": 0, "task": ""})
-    return upload_all(
-        importer,
-        indices,
-        lambda index: _job(summary, index, facts, template, canonical_camera, image_color),
-        on_progress=on_progress,
-        stop_on_error=stop_on_error,
-    )
+    checked_choice("image_color", image_color, ImageColor)
+    with Importer(client=client, again=again) as importer:
+        return upload_all(
+            importer,
+            indices,
+            lambda index: _job(summary, index, facts, template, canonical_camera, image_color),
+            on_progress=on_progress,
+            stop_on_error=stop_on_error,
+        )
 
 
 def _job(

@@ -101,7 +101,7 @@ class _Folder:
 
 class _Hub:
     def __init__(self, repo_id: str, revision: str | None) -> None:
-        import huggingface_hub
+        import huggingface_hub.utils
 
         self.name = repo_id
         self.identity = f"hub:{repo_id}"

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robotrace.adapters._episode import require
 from robotrace.adapters.lerobot._files import find_files
-from robotrace.adapters.lerobot._layout import Dataset, open_dataset
+from robotrace.errors import ConfigurationError
 
-__all__ = ["NEEDED", "DatasetSummary", "scan_dataset"]
+if TYPE_CHECKING:
+    from robotrace.adapters.lerobot._layout import Dataset
+
+__all__ = ["NEEDED", "DatasetSummary", "find_camera", "scan_dataset"]
 
 NEEDED = ("pyarrow", "huggingface_hub", "numpy", "av")
 
@@ -73,6 +77,8 @@ def scan_dataset(repo_id_or_path: str | Path, *, revision: str | None = None) ->
         RobotraceError: A file is missing, broken, or of a version that is not known; the hub cannot be asked.
     """
     require("lerobot", NEEDED)
+    from robotrace.adapters.lerobot._layout import open_dataset
+
     dataset = open_dataset(find_files(repo_id_or_path, revision))
     episodes = dataset.episodes
     streams = {
@@ -92,3 +98,21 @@ def scan_dataset(repo_id_or_path: str | Path, *, revision: str | None = None) ->
         cameras=tuple(name for name, feature in dataset.features.items() if feature.get("dtype") in ("video", "image")),
         dataset=dataset,
     )
+
+
+def find_camera(summary: DatasetSummary, camera: str | None) -> str | None:
+    """A camera by its column, or the last part of that; the dataset's first one for None.
+
+    Raises:
+        ConfigurationError: There is none of that name, or more than one.
+    """
+    if camera is None:
+        return next(iter(summary.cameras), None)
+    if camera in summary.cameras:
+        return camera
+    found = [name for name in summary.cameras if name.rpartition(".")[2] == camera]
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"{summary.name} has no camera {camera!r}; it has {', '.join(summary.cameras) or 'none'}"
+        )
+    return found[0]

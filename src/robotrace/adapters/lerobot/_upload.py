@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from robotrace.adapters._episode import require
 from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode, Importer, episode_uuid
 from robotrace.adapters._uploading import DatasetUpload, Job, OnProgress, delivered, named, upload_all, upload_job
-from robotrace.adapters.lerobot._encode import encode_episode, find_camera
-from robotrace.adapters.lerobot._scan import NEEDED, DatasetSummary, scan_dataset
+from robotrace.adapters.lerobot._encode import encode_episode
+from robotrace.adapters.lerobot._scan import NEEDED, DatasetSummary, find_camera, scan_dataset
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
 
 if TYPE_CHECKING:
     from robotrace.client import Client
 
-__all__ = ["import_dataset", "upload_dataset", "upload_episode"]
+__all__ = ["upload_dataset", "upload_episode"]
 
 _NAME = "{dataset} {episode_index}"
 
@@ -132,43 +132,20 @@ def upload_dataset(
     facts = EpisodeFacts(None, source, robot, policy_version, env_version, git_sha, seed, metadata, status)
     facts.check()
     summary = scan_dataset(repo_id_or_path, revision=revision) if summary is None else summary
-    with Importer(client=client, again=again) as importer:
-        return import_dataset(
-            importer,
-            summary,
-            facts,
-            name_template=name_template,
-            canonical_camera=canonical_camera,
-            episode_indices=episode_indices,
-            on_progress=on_progress,
-            stop_on_error=stop_on_error,
-        )
-
-
-def import_dataset(
-    importer: Importer,
-    summary: DatasetSummary,
-    facts: EpisodeFacts,
-    *,
-    name_template: str | None = None,
-    canonical_camera: str | None = None,
-    episode_indices: Sequence[int] | None = None,
-    on_progress: OnProgress | None = None,
-    stop_on_error: bool = False,
-) -> DatasetUpload:
-    """:func:`upload_dataset`, through an importer."""
     indices = summary.episode_indices if episode_indices is None else list(episode_indices)
     for index in indices:
         summary.dataset.episode(index)
     template = name_template or _NAME
     named(template, {"dataset": "", "episode_index": 0, "task": ""})
-    return upload_all(
-        importer,
-        indices,
-        lambda index: _job(summary, index, facts, template, canonical_camera),
-        on_progress=on_progress,
-        stop_on_error=stop_on_error,
-    )
+    find_camera(summary, canonical_camera)
+    with Importer(client=client, again=again) as importer:
+        return upload_all(
+            importer,
+            indices,
+            lambda index: _job(summary, index, facts, template, canonical_camera),
+            on_progress=on_progress,
+            stop_on_error=stop_on_error,
+        )
 
 
 def _job(summary: DatasetSummary, index: int, facts: EpisodeFacts, template: str, camera: str | None) -> Job:
