@@ -129,7 +129,7 @@ def test_whatever_is_broken_in_a_bag_it_is_read_or_refused_in_one_line(storage: 
             bag.add("/tf", bag.make("tf2_msgs/msg/TFMessage", transforms=transforms), number * MS)
     (file,) = [found for found in (tmp_path / "bag").iterdir() if found.suffix != ".yaml"]
     good = file.read_bytes()
-    outcomes = set()
+    read, refused = 0, []
     for seed in range(25):
         generator = random.Random(seed)
         data = bytearray(good)
@@ -138,11 +138,12 @@ def test_whatever_is_broken_in_a_bag_it_is_read_or_refused_in_one_line(storage: 
         file.write_bytes(data[: generator.randrange(len(data))] if seed % 3 == 0 else data)
         try:
             encode_bag(tmp_path / "bag", tmp_path / "out")
-            outcomes.add("read")
+            read += 1
         except ConfigurationError as exc:
-            assert "\n" not in str(exc)
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}
+            refused.append(str(exc))
+    assert read
+    assert refused
+    assert not [line for line in refused if "\n" in line]
 
 
 def test_of_a_bag_in_several_files_the_others_are_read(tmp_path: Path) -> None:
