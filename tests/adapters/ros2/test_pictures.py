@@ -325,6 +325,6 @@ def test_a_broken_picture_is_counted_and_the_others_are_there(tmp_path: Path) ->
     episode = encode_bag(tmp_path / "bag", tmp_path / "out")
     assert [number_in(frame) for frame in frames(tmp_path / "out")[0]] == [0, 1, 3, 4]
     assert episode.metadata["incomplete"] == {
-        "/camera": "1 messages could not be decoded: 100 bytes with a step of 192 are no image of 64x48 in rgb8"
+        "/camera": "1 message could not be decoded: 100 bytes with a step of 192 are no image of 64x48 in rgb8"
     }
     np.testing.assert_array_equal(arrays(tmp_path / "out")["/camera/_t_ns"], np.array([0, 1, 3, 4]) * MS)

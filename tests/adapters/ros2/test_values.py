@@ -222,6 +222,20 @@ def test_types_of_well_known_names_with_other_fields_are_what_their_bag_says(tmp
     assert episode.metadata["incomplete"]["/camera"].startswith("3 messages could not be decoded: ")
 
 
+def test_types_that_are_defined_in_idl_are_read_by_that(tmp_path: Path) -> None:
+    text = "module my_msgs { module msg { struct Spot { long number; sequence<float> xs; }; }; };"
+    with BagMaker(tmp_path / "bag") as bag:
+        idl = "=" * 80 + "\nIDL: my_msgs/msg/Spot\n" + text
+        bag.topic("/spot", "my_msgs/msg/Spot", msgdef=idl, rihs01="RIHS01_0")
+        for number in range(3):
+            data = np.array([number, 2], np.int32).tobytes() + np.array([0.5, number], np.float32).tobytes()
+            bag.add_bytes("/spot", "my_msgs/msg/Spot", b"\0\1\0\0" + data, number)
+    encode_bag(tmp_path / "bag", tmp_path / "out")
+    found = arrays(tmp_path / "out")
+    assert (found["/spot/number"].dtype, found["/spot/number"].tolist()) == (np.int32, [0, 1, 2])
+    np.testing.assert_array_equal(found["/spot/xs"], np.array([[0.5, 0], [0.5, 1], [0.5, 2]], np.float32))
+
+
 def test_two_publishers_of_joint_states_are_two_streams_and_no_row_is_lost_or_made_up(tmp_path: Path) -> None:
     arm, gripper = ["shoulder", "elbow"], ["finger"]
     with BagMaker(tmp_path / "bag") as bag:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from robotrace.adapters._episode import require as _require
 from robotrace.adapters.ros2._cut_mcap import CutMcap
-from robotrace.adapters.ros2._types import typestore_of
+from robotrace.adapters.ros2._types import reason, typestore_for
 from robotrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class Bag:
                     yield Message(wanted[connection.topic, connection.msgtype], receive_ns, data)
                     read += 1
             except Exception as exc:  # damaged bytes come out of four parsers as nearly anything
-                self.faults[_name(file.reader)] = f"it cannot be read beyond {read} messages: {_reason(exc)}"
+                self.faults[_name(file.reader)] = f"it cannot be read beyond {read} messages: {reason(exc)}"
 
     def typestore(self, topic: Topic) -> Typestore:
         """What decodes the messages of a topic: by the definition in the bag, else by that of its distribution.
@@ -173,7 +172,7 @@ class Bag:
             raise ValueError(f"its messages are serialized as {form}")
         key = topic.msgtype, connection.msgdef.data
         if key not in self._stores:
-            self._stores[key] = _typestore(connection, lambda: self._distro_types)
+            self._stores[key] = typestore_for(connection, lambda: self._distro_types)
         return self._stores[key]
 
     def decode(self, store: Typestore, message: Message) -> Any:
@@ -232,7 +231,7 @@ class Bag:
             reader: Any = Reader1(path) if path.suffix == ".bag" and path.is_file() else Reader2(path)
             reader.open()
         except Exception as exc:  # as in messages
-            why = _reason(exc)
+            why = reason(exc)
             if "malformed" in why and path.suffix == ".db3":
                 name = path.name
                 return f"{why} (`sqlite3 {name} .recover | sqlite3 recovered.db3` may save what is left)"
@@ -266,35 +265,6 @@ class Bag:
         return [Topic(name, msgtype, count) for (name, msgtype), count in sorted(counts.items())]
 
 
-def _typestore(connection: Connection, fallback: Callable[[], tuple[str, Typestore]]) -> Typestore:
-    from rosbags.interfaces import MessageDefinitionFormat
-    from rosbags.typesys import get_types_from_idl, get_types_from_msg
-
-    text, form = connection.msgdef.data, connection.msgdef.format
-    known: dict[str, Any] = {}
-    try:
-        if not text.strip():
-            pass  # the recorder had none, or the type is empty: then the distribution's says the same
-        elif form == MessageDefinitionFormat.MSG:
-            known.update(get_types_from_msg(text, connection.msgtype))
-        elif form == MessageDefinitionFormat.IDL:
-            line = "=" * 80 + "\n"
-            for part in text.split(line)[1:] if text.startswith(f"{line}IDL: ") else [f"\n{text}"]:
-                known.update(get_types_from_idl(part.partition("\n")[2]))
-    except Exception as exc:  # a parser of foreign text
-        raise ValueError(f"its definition in the bag cannot be read: {_reason(exc)}") from exc
-
-    def definition(name: str) -> Any:
-        if name in known:
-            return known[name]
-        distro, store = fallback()
-        if name not in store.fielddefs:
-            raise ValueError(f"neither the bag nor ROS {distro} has a definition of {name}")
-        return store.fielddefs[name]
-
-    return typestore_of([connection.msgtype], definition)
-
-
 def _place(path: Path) -> tuple[str, int]:
     """Of a file of a bag: the name that the files of a bag share, and its number among them."""
     name, _, number = path.stem.rpartition("_")
@@ -316,10 +286,3 @@ def _distro(readers: Iterator[Any]) -> str | None:
 
 def _name(reader: Any) -> str:
     return Path(reader.path).name
-
-
-def _reason(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())
-    if isinstance(exc, (EOFError, struct.error)) or not text:
-        return f"it is damaged or cut off ({type(exc).__name__}{': ' if text else ''}{text})"
-    return text
