@@ -173,6 +173,37 @@ def full_disk(*args: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
+def test_a_bag_with_something_that_is_not_in_the_episode_stays(
+    graph: Graph, move: Any, ingest: FaultServer, client: Client
+) -> None:
+    with ros2.record(topics=TOPICS, client=client) as recording:
+        move(recording)
+        graph.publish("/cmd_vel", b"no twist")
+        eventually(lambda: recording.message_count == 21)
+    assert recording.episode is not None
+    assert recording.episode.state == "delivered"
+    assert ros2.scan_bag(recording.bag_path).message_count == 21
+
+
+def test_a_bag_that_cannot_be_finished_is_read_as_far_as_it_is_there(
+    graph: Graph, move: Any, ingest: FaultServer, client: Client
+) -> None:
+    with ros2.record(topics=TOPICS, client=client) as recording:
+        move(recording)
+        assert recording._writer is not None
+        writer = recording._writer._writer
+        assert writer.storage is not None
+        writer.storage.close_chunk()
+        writer.storage.bio.flush()
+        writer.close = full_disk  # type: ignore[method-assign]
+    assert isinstance(recording.error, OSError)
+    writer.storage.bio.close()
+    (episode,) = ingest.episodes.values()
+    assert episode.finalize is not None
+    assert "it is cut off" in episode.finalize["metadata"]["incomplete"][f"bag.{recording.bag_path.name}.mcap"]
+    assert ros2.scan_bag(recording.bag_path).message_count == 20
+
+
 def test_topics_that_nobody_publishes_are_an_error_at_once(graph: Graph) -> None:
     graph.advertise("/odd", "std_msgs/msg/String")
     graph.advertise("/odd", "std_msgs/msg/Int64")

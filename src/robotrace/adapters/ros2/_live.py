@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ from robotrace.errors import ConfigurationError
 from robotrace.ingest import EpisodeFinalStatus, EpisodeSource
 
 if TYPE_CHECKING:
-    from robotrace.adapters._spooling import ImportedEpisode
+    from robotrace.adapters._episode import EncodedEpisode
+    from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode
     from robotrace.adapters.ros2._bag_writer import BagWriter
     from robotrace.adapters.ros2._graph import Graph
     from robotrace.client import Client
@@ -53,7 +55,8 @@ class LiveRecording:
         distro: str,
         wait_s: float,
         keep_bag: bool,
-        upload: Mapping[str, Any],
+        client: Client | None,
+        facts: EpisodeFacts,
     ) -> None:
         self.topics = tuple(topics)
         self.bag_path = bag_path
@@ -63,7 +66,8 @@ class LiveRecording:
         self._distro = distro
         self._wait_s = wait_s
         self._keep_bag = keep_bag
-        self._upload = upload
+        self._client = client
+        self._facts = facts
         self._graph: Graph | None = None
         self._writer: BagWriter | None = None
         self._pid = 0
@@ -128,7 +132,9 @@ class LiveRecording:
     def stop(
         self, *, status: EpisodeFinalStatus = "ready", failure_reason: str | None = None
     ) -> ImportedEpisode | None:
-        """Stop recording, encode the bag and deliver it; the bag is deleted once it is delivered.
+        """Stop recording, encode the bag and deliver it.
+
+        The bag is deleted once the episode is delivered, unless something in it is not in the episode.
 
         Args:
             status: ``ready`` or ``failed``.
@@ -147,17 +153,20 @@ class LiveRecording:
             return self.episode
         self._graph = None
         graph.close()
-        writer.close()
-        if self.error is not None:
-            _log.warning("%s has no message after %s", self.bag_path, self.error)
-        from robotrace.adapters.ros2._upload import upload_bag
+        try:
+            writer.close()
+        except OSError as exc:  # what is on the disk is read as that of a recorder that was killed
+            self.error = exc
+            _log.warning("%s: it could not be finished: %s", self.bag_path, exc)
+        from robotrace.adapters.ros2._upload import bring
 
         self.bag_summary = scan_bag(self.bag_path)
-        metadata = dict(self._upload.get("metadata") or {})
+        metadata = dict(self._facts.metadata or {})
         if failure_reason is not None:
             metadata.setdefault("failure_reason", failure_reason)
-        self.episode = upload_bag(self.bag_path, **{**self._upload, "metadata": metadata}, status=status)
-        if self.episode.state == "delivered" and not self._keep_bag:
+        facts = replace(self._facts, status=status, metadata=metadata)
+        self.episode, encoded = bring(self.bag_path, facts, {}, client=self._client)
+        if self.episode.state == "delivered" and not self._keep_bag and encoded is not None and _is_whole(encoded):
             shutil.rmtree(self.bag_path, ignore_errors=True)
         else:
             _log.info("the bag stays in %s", self.bag_path)
@@ -175,6 +184,11 @@ class LiveRecording:
                 _log.warning("%s: no further message is recorded: %s", self.bag_path, exc)
 
         return take
+
+
+def _is_whole(encoded: EncodedEpisode) -> bool:
+    """Whether the episode has all that is in its bag."""
+    return not encoded.metadata.keys() & {"incomplete", "skipped_topics"}
 
 
 def record(
@@ -229,6 +243,7 @@ def record(
     require()
     from robotrace.adapters._spooling import EpisodeFacts
     from robotrace.adapters.ros2._bag_writer import distro_of
+    from robotrace.adapters.ros2._upload import name_of
 
     if isinstance(topics, str) or not topics or not all(isinstance(topic, str) and topic for topic in topics):
         raise ConfigurationError(f"topics must be a list of topics, got {topics!r}")
@@ -240,24 +255,23 @@ def record(
         bag_path = Path(output_dir).expanduser().resolve()
         if bag_path.exists():
             raise ConfigurationError(f"output_dir {bag_path} exists; a bag is written into a new folder")
-    upload = {
-        "client": client,
-        "name": name,
-        "source": source,
-        "robot": robot,
-        "policy_version": policy_version,
-        "env_version": env_version,
-        "git_sha": git_sha,
-        "seed": seed,
-        "metadata": metadata,
-    }
-    labels = {key: value for key, value in upload.items() if key != "client"}
-    EpisodeFacts(**labels).check()  # type: ignore[arg-type]
+    facts = EpisodeFacts(
+        name=name or name_of(bag_path),
+        source=source,
+        robot=robot,
+        policy_version=policy_version,
+        env_version=env_version,
+        git_sha=git_sha,
+        seed=seed,
+        metadata=metadata,
+    )
+    facts.check()
     return LiveRecording(
         sorted({topic if topic.startswith("/") else f"/{topic}" for topic in topics}),
         bag_path,
         distro=distro,
         wait_s=wait_s,
         keep_bag=keep_bag or output_dir is not None,
-        upload=upload,
+        client=client,
+        facts=facts,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode
     from robotrace.client import Client
 
-__all__ = ["upload_bag"]
+__all__ = ["bring", "name_of", "upload_bag"]
 
 
 def upload_bag(
@@ -79,11 +79,10 @@ def upload_bag(
         OSError: A file cannot be written.
     """
     require()
-    from robotrace.adapters._spooling import EpisodeFacts, Importer
-    from robotrace.adapters._uploading import Job, delivered, upload_job
+    from robotrace.adapters._spooling import EpisodeFacts
 
     facts = EpisodeFacts(
-        name=name or Path(path).resolve().name.removesuffix(".mcap").removesuffix(".db3"),
+        name=name or name_of(path),
         source=source,
         robot=robot,
         policy_version=policy_version,
@@ -94,25 +93,63 @@ def upload_bag(
         status=status,
     )
     facts.check()
-    summary = scan_bag(path)
-    assigned(summary, video_topics, sensor_topics, action_topics)
-    options: dict[str, Any] = {
+    options = {
         "video_topics": video_topics,
         "sensor_topics": sensor_topics,
         "action_topics": action_topics,
         "canonical_video_topic": canonical_video_topic,
     }
+    folder = None if output_dir is None else Path(output_dir)
+    return bring(path, facts, options, client=client, output_dir=folder, keep=keep_artifacts, again=again)[0]
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """What an episode of a bag is called where nobody says."""
+    return Path(path).resolve().name.removesuffix(".mcap").removesuffix(".db3").removesuffix(".bag")[:200]
+
+
+def bring(
+    path: str | os.PathLike[str],
+    facts: EpisodeFacts,
+    options: Mapping[str, Any],
+    *,
+    client: Client | None = None,
+    output_dir: Path | None = None,
+    keep: bool = False,
+    again: bool = False,
+) -> tuple[ImportedEpisode, EncodedEpisode | None]:
+    """:func:`upload_bag`, which also tells what the bag was encoded to; None where it was brought before.
+
+    Args:
+        path: As there.
+        facts: The labels, checked.
+        options: Of :func:`encode_bag`.
+        client: As there.
+        output_dir: As there.
+        keep: Without it: leave the temporary folder.
+        again: As there.
+
+    Raises:
+        ConfigurationError, RobotraceError, OSError: As there.
+    """
+    from robotrace.adapters._spooling import Importer
+    from robotrace.adapters._uploading import Job, delivered, upload_job
+
+    summary = scan_bag(path)
+    assigned(summary, options.get("video_topics"), options.get("sensor_topics"), options.get("action_topics"))
+    encoded: list[EncodedEpisode] = []
 
     def encode(folder: Path) -> EncodedEpisode:
         episode = encode_bag(path, folder, summary=summary, **options)
         if not episode.files:
             raise ConfigurationError(f"the bag {path} has no message that could be kept")
+        encoded.append(episode)
         return episode
 
     with Importer(client=client, again=again) as importer:
         job = Job(_uuid(summary, facts, options), facts, encode)
-        folder = None if output_dir is None else Path(output_dir)
-        return delivered(importer, upload_job(importer, job, folder, keep=keep_artifacts))
+        imported = delivered(importer, upload_job(importer, job, output_dir, keep=keep))
+    return imported, encoded[0] if encoded else None
 
 
 def _uuid(summary: BagSummary, facts: EpisodeFacts, options: Mapping[str, Any]) -> str:
