@@ -40,6 +40,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "robotrace.adapters.hdf5": (),
     "robotrace.adapters.lerobot": (),
     "robotrace.auto": (),
+    "robotrace.adapters.ros2": (),
     "robotrace.plugin": ("numpy", "av"),
     "robotrace_gymnasium": ("numpy", "av", "gymnasium"),
     "robotrace_hydra": ("hydra",),

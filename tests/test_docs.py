@@ -57,6 +57,11 @@ def test_every_snippet_runs_as_printed_and_its_episodes_arrive(snippet: str, dep
         pytest.importorskip("lightning")
     if "h5py" in snippet:
         pytest.importorskip("h5py")
+    if "ros2" in snippet:
+        pytest.importorskip("rosbags")
+        from ros2_bags import write_pick_7
+
+        write_pick_7(tmp_path / "pick_7")
     (tmp_path / "snippet.py").write_text(snippet)
     # Lightning warns of small data, of a processor that is not used, and of other packages.
     result = run(tmp_path / "snippet.py", tmp_path, warnings="default" if "lightning" in snippet else "error")

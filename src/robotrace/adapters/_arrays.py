@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from robotrace.deliver.columns import CLOCK_KEY
 from robotrace.deliver.npz import Member, is_picture, write_npz
 
-__all__ = ["ArraysWriter", "Clock"]
+__all__ = ["ArraysWriter", "Clock", "MemberSource"]
 
 _INT64 = "<i8"
 _BUFFER_BYTES = 64 * 1024
@@ -44,13 +44,14 @@ class ArraysWriter:
         self.last_ns = 0
         self._file = spill.open("xb+", buffering=0)
         self._streams: dict[str, _Stream] = {}
+        self._others: dict[str, MemberSource] = {}
 
     def close(self) -> None:
         """Let go of what waits on the disk."""
         self._file.close()
 
     def __bool__(self) -> bool:
-        return bool(self._streams)
+        return bool(self._streams or self._others)
 
     def append(self, stream: str, fields: Mapping[str, ArrayLike], t_ns: ArrayLike) -> None:
         """Rows of a stream.
@@ -95,7 +96,17 @@ class ArraysWriter:
         Raises:
             OSError: It cannot be written.
         """
-        write_npz(path, (member for stream in self._streams.values() for member in stream.members()))
+        sources: tuple[MemberSource, ...] = (*self._streams.values(), *self._others.values())
+        write_npz(path, (member for source in sources for member in source.members()))
+
+    def add(self, stream: str, source: MemberSource) -> None:
+        """A stream that is collected by somebody else, in columns of :meth:`column`.
+
+        Args:
+            stream: Its name, which no other has.
+            source: Asked for its arrays when the file is written. Whoever fills it raises :attr:`last_ns`.
+        """
+        self._others[stream] = source
 
     def clock(self) -> Clock:
         """Stamps that may become a stream of their own; see :meth:`add_clock`."""
@@ -103,7 +114,7 @@ class ArraysWriter:
 
     def add_clock(self, stream: str, clock: Clock) -> None:
         """``<stream>/_t_ns`` alone; nothing where there is a stream of that name, which has its own."""
-        if stream not in self._streams:
+        if stream not in self._streams and stream not in self._others:
             self._stream(stream).adopt(clock)
             self.last_ns = max(self.last_ns, clock.last_ns)
 
@@ -120,6 +131,13 @@ class ArraysWriter:
     def column(self, descr: str, shape: tuple[int, ...] = ()) -> _Column:
         """A new array of rows that waits in the file."""
         return _Column(self._file, descr, shape)
+
+
+class MemberSource(Protocol):
+    """What has arrays for the file."""
+
+    def members(self) -> Iterator[Member]:
+        """They, once all rows are known."""
 
 
 class Clock:

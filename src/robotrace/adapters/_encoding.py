@@ -36,6 +36,9 @@ class EpisodeWriter(contextlib.AbstractContextManager["EpisodeWriter"]):
         canonical: The camera whose track is the first one of the video, which is the one a browser plays; None: that
             of the first picture.
 
+    Attributes:
+        canonical: As given; what stands here at :meth:`close` counts.
+
     Example::
 
         with EpisodeWriter(folder, canonical="front") as writer:
@@ -47,7 +50,7 @@ class EpisodeWriter(contextlib.AbstractContextManager["EpisodeWriter"]):
     def __init__(self, folder: Path, *, canonical: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._canonical = canonical
+        self.canonical = canonical
         # In the same file system, so that the files need not be copied.
         self._private = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder))
         self._arrays: dict[_Artifact, ArraysWriter] = {
@@ -62,6 +65,10 @@ class EpisodeWriter(contextlib.AbstractContextManager["EpisodeWriter"]):
         for arrays in self._arrays.values():
             arrays.close()
         shutil.rmtree(self._private, ignore_errors=True)
+
+    def arrays(self, artifact: _Artifact) -> ArraysWriter:
+        """What collects the streams of a file, for a stream that is not made of whole rows."""
+        return self._arrays[artifact]
 
     def append(self, stream: str, values: ArrayLike, t_ns: ArrayLike, *, artifact: _Artifact = "sensors") -> None:
         """Rows of a stream of one field, ``<stream>/value``; :meth:`append_fields` says the rest."""
@@ -209,7 +216,7 @@ class EpisodeWriter(contextlib.AbstractContextManager["EpisodeWriter"]):
         # Sorted by what is false first, in their order otherwise.
         cameras = sorted(
             (camera for camera in self._cameras.values() if camera.frames),
-            key=lambda camera: self._canonical is not None and camera.name != self._canonical,
+            key=lambda camera: self.canonical is not None and camera.name != self.canonical,
         )
         if not cameras:
             return None
