@@ -66,4 +66,6 @@ def audit(session: Session, actor: HasActor, action: str, target: str, **details
 def trim_audit(database: Database, before: datetime) -> int:
     """Forget what is older; returns how many entries that were."""
     with database.write() as session:
-        return session.execute(delete(AuditEntry).where(AuditEntry.created_at < before)).rowcount
+        return len(
+            session.scalars(delete(AuditEntry).where(AuditEntry.created_at < before).returning(AuditEntry.id)).all()
+        )
