@@ -149,7 +149,7 @@ def test_what_there_was_belongs_to_the_project_default(fresh):
         migrate(connection, "0004")
         for statement in (
             "INSERT INTO api_keys (public, secret_sha256, name, internal, created_at)"
-            f" VALUES ('abc', 'def', 'ci', 0, {at})",
+            f" VALUES ('abc', 'def', 'ci', false, {at})",
             "INSERT INTO episodes"
             " (id, idempotency_key, status, source, metadata, requested_uploads, created_at, updated_at)"
             f" VALUES ('kept', 'once', 'ready', 'sim', '{{\"a\": 1}}', '[]', {at}, {at})",
