@@ -42,6 +42,11 @@ BY_ID = {
     ("POST", "/api/ingest/episode/{episode_id}/finalize"): Asked({"status": "failed"}),
     ("POST", "/api/ingest/episode/{episode_id}/reproduction"): Asked(REPORT),
     ("GET", "/api/episodes/{episode_id}"): Asked(),
+    ("DELETE", "/api/episodes/{episode_id}"): Asked(query="?force=true"),
+    ("POST", "/api/episodes/{episode_id}/archive"): Asked(),
+    ("POST", "/api/episodes/{episode_id}/restore"): Asked(),
+    ("GET", "/api/episodes/{episode_id}/download"): Asked(),
+    ("POST", "/api/episodes/download"): Asked({"ids": ["{episode_id}"]}),
     ("GET", "/api/episodes/{episode_id}/artifact/{kind}"): Asked(),
     ("POST", "/api/episodes/{episode_id}/explain"): Asked(),
     ("POST", "/api/ingest/eval-run/{eval_run_id}/result"): Asked(
@@ -71,6 +76,7 @@ BY_ID = {
 # Lists and sums: of the other project's things nothing shows.
 LISTS = {
     ("GET", "/api/episodes"): Asked(),
+    ("GET", "/api/episodes/download"): Asked(),
     ("POST", "/api/verify/check"): Asked({"candidate_policy_version": "secret-policy"}),
     ("GET", "/api/keys"): Asked(),
     ("GET", "/api/audit"): Asked(query="?limit=200"),
@@ -83,6 +89,8 @@ LISTS = {
     ("GET", "/portal/api-keys"): Asked(),
     ("GET", "/portal/api-keys.json"): Asked(),
 }
+# Of the caller's project; see the tests below.
+OF_THE_CALLER = {("POST", "/api/episodes/archive"), ("GET", "/api/storage")}
 # What makes things makes them in the caller's or viewer's project; see the tests below.
 MAKES = {
     ("POST", "/api/ingest/episode"),
@@ -107,6 +115,10 @@ OF_NO_PROJECT = {
     ("PUT", "/objects/{key}"),
     ("GET", "/static"),
     ("GET", "/static/vendor/{name}"),
+    ("GET", "/api/features"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),  # sums over all of them, for whoever runs the deployment
 }
 
 
@@ -183,7 +195,8 @@ def answered(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str, dic
     text = answer.text
     for number in ids.values():
         text = text.replace(number, "ID") if len(number) > 30 else text
-    return answer.status_code, text, {name: text for name, text in answer.headers.items() if name != "date"}
+    headers = {name: text for name, text in answer.headers.items() if name not in ("date", "x-request-id")}
+    return answer.status_code, text, headers
 
 
 def missing() -> dict[str, str]:
@@ -193,7 +206,7 @@ def missing() -> dict[str, str]:
 
 def test_every_route_has_a_decision_about_projects(deployment: Deployment) -> None:
     """A new route belongs into one of the sets above."""
-    decided = [*BY_ID, *LISTS, *MAKES, *OF_NO_PROJECT]
+    decided = [*BY_ID, *LISTS, *OF_THE_CALLER, *MAKES, *OF_NO_PROJECT]
     assert set(routes(deployment._server.config.app)) == set(decided)
     assert len(decided) == len(set(decided))
 
@@ -202,7 +215,7 @@ def test_every_route_of_the_openapi_document_is_among_them(deployment: Deploymen
     paths = httpx.get(f"{deployment.base_url}/api/openapi.json").json()["paths"]
     found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert len(found) > 15
-    assert found <= {*BY_ID, *LISTS, *MAKES, *OF_NO_PROJECT}
+    assert found <= {*BY_ID, *LISTS, *OF_THE_CALLER, *MAKES, *OF_NO_PROJECT}
 
 
 @pytest.mark.parametrize(("method", "path"), [pytest.param(*route, id=" ".join(route)) for route in BY_ID])
@@ -298,6 +311,27 @@ def test_what_is_made_is_of_the_project_of_whoever_makes_it(
         f"{deployment.base_url}/api/episodes/{mine.json()['episode_id']}", headers={"Authorization": f"Bearer {key}"}
     )
     assert shown.status_code == 200
+
+
+def test_of_another_projects_episodes_none_is_archived_or_counted(
+    deployment: Deployment, owner: Tenant, as_other: httpx.Client
+) -> None:
+    ids = [owner.ids["episode_id"], missing()["episode_id"]]
+    assert as_other.post("/api/episodes/archive", json={"ids": ids}).json() == {"archived": [], "missing": ids}
+    url = f"{deployment.base_url}/api/episodes/{owner.ids['episode_id']}"
+    assert httpx.get(url, headers=owner.headers).json()["status"] != "archived"
+    for number in ids:
+        answer = as_other.get(f"/api/episodes/download?ids={number}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "there is no such episode"})
+    before = as_other.get("/api/storage").json()
+    assert before["project"] == "other"
+    fill(deployment, owner.key)
+    assert as_other.get("/api/storage").json() == before
+
+
+def test_the_metrics_of_all_projects_are_not_for_the_key_of_one(owner: Tenant, as_other: httpx.Client) -> None:
+    assert as_other.get("/metrics").status_code == 403
+    assert httpx.get(f"{as_other.base_url}/metrics", headers=owner.headers).status_code == 200
 
 
 def test_a_login_gets_a_key_of_the_project_of_whoever_approves_it(

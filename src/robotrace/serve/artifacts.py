@@ -108,7 +108,7 @@ def absolute_url(base_url: str, url: str) -> str:
 
 
 def signed_download(store: ObjectStore, artifact: Artifact) -> str:
-    """A URL that reads an artifact, relative to the deployment or absolute; what is not video comes as an attachment."""
+    """A URL that reads an artifact, as the store signs it; what is not video comes as an attachment."""
     expires = datetime.now(timezone.utc) + _DOWNLOAD_LIFETIME
     return store.signed_get(
         artifact.object_key,

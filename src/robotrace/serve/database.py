@@ -2,9 +2,9 @@
 
 Both behave alike: readers see one consistent state and wait for nobody, writers go one after the other.
 
-SQLite runs in WAL mode, and a writer takes its lock when it begins (``BEGIN IMMEDIATE``): a transaction that reads first
-and writes later would fail at once, without waiting, when another one wrote in between. With PostgreSQL that lock is an
-advisory one, so that of two repeats the second finds the row of the first, whichever replica it came to.
+SQLite runs in WAL mode, and a writer takes its lock when it begins (``BEGIN IMMEDIATE``): a transaction that reads
+first and writes later would fail at once, without waiting, when another one wrote in between. With PostgreSQL that lock
+is an advisory one, so that of two repeats the second finds the row of the first, whichever replica it came to.
 """
 
 from __future__ import annotations

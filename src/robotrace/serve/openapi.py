@@ -17,7 +17,7 @@ _ERROR = {"$ref": "#/components/schemas/Error"}
 _TEXTS = {
     "400": "The request is wrong; the text names the field",
     "401": "A valid API key is needed",
-    "403": "Not from a page of another site",
+    "403": "Not for this key, or not from a page of another site",
     "404": "There is no such thing, or it is of another project",
     "408": "The body did not arrive in time",
     "409": "Not as things stand; the text says how",
@@ -97,7 +97,7 @@ def _describe_operation(path: str, method: str, operation: dict[str, Any]) -> No
         statuses |= {"401", "429"}
     if path == _METRICS:
         operation["security"] = [{}, *({name: []} for name in _SCHEMES)]
-        statuses |= {"401", "429"}
+        statuses |= {"401", "403", "429"}
     if "{" in path:
         statuses.add("404")
     if "requestBody" in operation:

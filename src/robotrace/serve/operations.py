@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from sqlalchemy import func, select, text
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from robotrace.serve.hosts import host_name
 from robotrace.serve.metrics import CONTENT_TYPE_LATEST, Metrics
-from robotrace.serve.models import DoomedObject, Episode
+from robotrace.serve.models import DEFAULT_PROJECT_ID, DoomedObject, Episode
 from robotrace.serve.renders import Renders
 from robotrace.serve.services import Services, get_services, require_key
 
@@ -67,12 +67,17 @@ def readyz(request: Request) -> JSONResponse:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus metrics"}},
 )
 def read_metrics(request: Request) -> Response:
-    """The metrics in Prometheus' text format; for this machine, or with a key, unless the settings make them public."""
+    """The metrics in Prometheus' text format; for this machine, or with a key of the project ``default``.
+
+    The settings may make them public.
+    """
     settings = get_services(request).settings
     # Where others reach the deployment, it is a proxy that asks from this machine.
     local = settings.metrics == "local" and not settings.asks_for_sign_in and _is_local(request)
-    if settings.metrics != "public" and not local:
-        require_key(request)
+    open_to_all = local or settings.metrics == "public"
+    # They tell of every project: the operator's is the first one.
+    if not open_to_all and require_key(request).project_id != DEFAULT_PROJECT_ID:
+        raise HTTPException(403, "the metrics take a key of the project default")
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
