@@ -43,9 +43,9 @@ def first_number(camera: str, episode: int) -> int:
     return 20 * episode + (100 if camera == CAMERAS[1] else 0)
 
 
-def rows_of(episode: int, length: int, first: int) -> dict[str, np.ndarray | list[str]]:
+def rows_of(episode: int, length: int, first: int, seed: int = 0) -> dict[str, np.ndarray | list[str]]:
     """The columns of an episode."""
-    rng = np.random.default_rng(episode)
+    rng = np.random.default_rng((seed, episode))
     steps = np.arange(length)
     last = steps == length - 1
     return {
@@ -77,6 +77,7 @@ def write_dataset(
     pictures: bool = False,
     stats: bool = True,
     cuttable: bool = True,
+    seed: int = 0,
 ) -> Path:
     """A dataset with two cameras.
 
@@ -89,6 +90,7 @@ def write_dataset(
         pictures: Whether there are two cameras more, whose pictures are PNGs in the rows.
         stats: Whether each episode has its statistics (v2.0 has none).
         cuttable: Whether an episode of v3 begins with a keyframe.
+        seed: Of the numbers.
     """
     features: dict[str, Any] = {
         name: {"dtype": dtype, "shape": list(shape), "names": None} for name, (_, dtype, shape) in _COLUMNS.items()
@@ -120,9 +122,9 @@ def write_dataset(
     options = {"bf": "0", "g": "12", **(video or {})} if codec == "libx264" else video or {}
     episodes = list(_episodes(lengths))
     if is_v3:
-        _write_v3(root, episodes, codec, options, pictures, stats, cuttable)
+        _write_v3(root, episodes, codec, options, pictures, stats, cuttable, seed)
     else:
-        _write_v2(root, episodes, codec, options, pictures, stats and version != "v2.0")
+        _write_v2(root, episodes, codec, options, pictures, stats and version != "v2.0", seed)
     return root
 
 
@@ -139,10 +141,10 @@ def _frames(camera: str, episodes: Sequence[tuple[int, int, int]]) -> Iterator[n
             yield picture(first_number(camera, episode) + k)
 
 
-def _table(episodes: Sequence[tuple[int, int, int]], pictures: bool) -> list[pa.Table]:
+def _table(episodes: Sequence[tuple[int, int, int]], pictures: bool, seed: int) -> list[pa.Table]:
     tables = []
     for episode, length, first in episodes:
-        rows = rows_of(episode, length, first)
+        rows = rows_of(episode, length, first, seed)
         columns = {
             name: pa.array(rows[name] if isinstance(rows[name], list) else list(rows[name]), kind)
             if kind == pa.string() or not pa.types.is_nested(kind)
@@ -161,8 +163,8 @@ def _table(episodes: Sequence[tuple[int, int, int]], pictures: bool) -> list[pa.
     return tables
 
 
-def _statistics(episode: int, length: int, first: int) -> dict[str, dict[str, list[float]]]:
-    rows = rows_of(episode, length, first)
+def _statistics(episode: int, length: int, first: int, seed: int) -> dict[str, dict[str, list[float]]]:
+    rows = rows_of(episode, length, first, seed)
     return {
         name: {"mean": np.mean(rows[name], 0).tolist(), "std": np.std(rows[name], 0).tolist()}
         for name in ("action", "observation.state")
@@ -176,6 +178,7 @@ def _write_v2(
     options: dict[str, str],
     pictures: bool,
     stats: bool,
+    seed: int,
 ) -> None:
     write_lines(root / "meta/tasks.jsonl", [{"task_index": k, "task": f"task {k}"} for k in (0, 1)])
     write_lines(
@@ -185,13 +188,13 @@ def _write_v2(
     if stats:
         write_lines(
             root / "meta/episodes_stats.jsonl",
-            [{"episode_index": e, "stats": _statistics(e, length, first)} for e, length, first in episodes],
+            [{"episode_index": e, "stats": _statistics(e, length, first, seed)} for e, length, first in episodes],
         )
     for place in episodes:
         chunk = f"chunk-{place[0] // 2:03d}"
         path = root / f"data/{chunk}/episode_{place[0]:06d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(_table([place], pictures)[0], path)
+        pq.write_table(_table([place], pictures, seed)[0], path)
         for camera in CAMERAS:
             video = root / f"videos/{chunk}/{camera}/episode_{place[0]:06d}.mp4"
             write_video(video, _frames(camera, [place]), FPS, codec=codec, **options)
@@ -205,6 +208,7 @@ def _write_v3(
     pictures: bool,
     stats: bool,
     cuttable: bool,
+    seed: int,
 ) -> None:
     tasks = pa.table({"task_index": [0, 1], "__index_level_0__": ["task 0", "task 1"]})
     pq.write_table(tasks, root / "meta/tasks.parquet")
@@ -213,7 +217,7 @@ def _write_v3(
         path = root / f"data/chunk-000/file-{number:03d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         # A row group for all of them: an episode begins in the middle of one.
-        pq.write_table(pa.concat_tables(_table(shard, pictures)), path)
+        pq.write_table(pa.concat_tables(_table(shard, pictures, seed)), path)
         for camera in CAMERAS:
             video = root / f"videos/{camera}/chunk-000/file-{number:03d}.mp4"
             # LeRobot encodes each episode for itself and puts them one after the other.
@@ -239,7 +243,7 @@ def _write_v3(
                     f"videos/{camera}/to_timestamp": (begun + length) / FPS,
                 }
             if stats:
-                for name, values in _statistics(episode, length, first).items():
+                for name, values in _statistics(episode, length, first, seed).items():
                     line |= {f"stats/{name}/{what}": value for what, value in values.items()}
             lines.append(line)
             begun += length

@@ -16,6 +16,7 @@ from av.video.frame import PictureType
 
 _CELL = 16
 _BITS = 8
+_CODEC_NAMES = {"libdav1d": "av1", "libaom-av1": "av1"}
 
 
 def picture(number: int, height: int = 96, width: int = 128) -> np.ndarray:
@@ -51,7 +52,9 @@ def tracks(path: Path) -> dict[str, list[tuple[int, int]]]:
 
 def codecs(path: Path) -> list[str]:
     with av.open(str(path)) as container:
-        return [stream.codec_context.codec.canonical_name for stream in container.streams.video]
+        return [
+            _CODEC_NAMES.get(stream.codec_context.name, stream.codec_context.name) for stream in container.streams.video
+        ]
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -96,14 +99,28 @@ def write_video(
         container.mux(stream.encode(None))
 
 
+_PEAK = """
+import resource, sys
+{code}
+if sys.platform == "linux":  # getrusage counts what the parent had when it forked
+    with open("/proc/self/status") as file:
+        print(next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")))
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
 def peak_bytes(code: str, *arguments: object) -> int:
     """The most memory that a process of its own takes to run ``code``, which finds the arguments in ``sys.argv``."""
-    told = f"import resource, sys\n{code}\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     done = subprocess.run(
-        [sys.executable, "-c", told, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", _PEAK.format(code=code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024)
+    return int(done.stdout.split()[-1])
 
 
 def write_lines(path: Path, lines: Iterable[Any]) -> None:

@@ -88,7 +88,7 @@ def test_they_go_to_the_deployment_that_is_named(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         (recording,) = json.loads(done.stdout)["recordings"]
         assert [episode["state"] for episode in recording["episodes"]] == ["delivered"] * 3
-        assert [stored.create["name"] for stored in server.episodes.values()] == ["lift 00", "lift 01", "lift 02"]
+        assert sorted(stored.create["name"] for stored in server.episodes.values()) == ["lift 00", "lift 01", "lift 02"]
     assert not names()
 
 
@@ -105,6 +105,20 @@ def test_what_cannot_be_read_is_a_line_each_and_the_rest_comes_in(tmp_path: Path
     assert len(lines) == 3
     assert done.stdout.splitlines()[0] == "2 episodes imported"
     assert done.stdout.splitlines()[-1] == "! 3 failed"
+
+
+@pytest.mark.parametrize("where", ["seal.before_rename", "seal.after_rename"])
+def test_an_import_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, where: str) -> None:
+    path = str(demos(tmp_path / "lift.hdf5"))
+    killed = robotrace("import", path, ROBOTRACE_FAILPOINTS=f"{where}=kill@2")
+    assert killed.returncode < 0
+    with FaultServer() as server:
+        done = robotrace("import", path, "--base-url", server.url, ROBOTRACE_API_KEY="rt_test")
+        assert done.returncode == 0, done.stderr
+        assert [stored.creates for stored in server.episodes.values()] == [1, 1, 1]
+        assert {stored.create["name"] for stored in server.episodes.values()} == {f"lift demo_{k}" for k in range(3)}
+    assert not names()
+    assert not list(open_spool().recording.iterdir())
 
 
 @pytest.mark.parametrize("text", ["x", "3-", "5-2", "1,,2", "-1", "0-99999999999"])

@@ -2,7 +2,7 @@
 
 An episode's uuid is made of what it was made from, so an import that was interrupted goes on where it stopped, and one
 that is repeated doubles nothing: neither here nor on a deployment, where the uuid is the idempotency key. The spool
-forgets what it has delivered after a month; ``imported.jsonl`` beside it does not.
+forgets what it has delivered after a month; ``imported.jsonl`` in it does not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from robotrace.adapters._episode import EncodedEpisode
     from robotrace.client import Client
 
-__all__ = ["EpisodeFacts", "ImportedEpisode", "Importer", "delivering_to", "episode_uuid"]
+__all__ = ["EpisodeFacts", "ImportedEpisode", "Importer", "NoRoomError", "delivering_to", "episode_uuid"]
 
 _log = logging.getLogger("robotrace")
 
@@ -52,7 +52,7 @@ _NAMESPACE = uuids.UUID("3f0d6a52-7c1e-5b8e-9d43-6a1c0b9f2e77")
 """Of the uuids; never to be changed, or every import would be a new one."""
 _JOURNAL = "imported.jsonl"
 _NOT_IDENTITY = ("name", "metadata")
-_ROUND_S = 30.0
+_ROUND_S = 10.0
 """Nobody waits for a deployment that is not going to be asked in that time."""
 _ROOM_LOOK_S = 2.0
 _STOP_S = 5.0
@@ -69,6 +69,10 @@ def delivering_to(target: Target | None) -> Iterator[None]:
         yield
     finally:
         _given_target.reset(token)
+
+
+class NoRoomError(RobotraceError):
+    """The spool, or its disk, is full: no further episode will do better."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,8 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         self._target = None if client is not None else _given_target.get() or find_target()
         self._journal = _Journal(self._spool.root / _JOURNAL)
         self._known = self._spool.known_uuids()
+        # Once: 10,000 episodes that were imported before would list 10,000 folders each.
+        self._sealed_before = self._sealed()
         self._deployment = "" if client is None else _hashed(client.base_url)
         self._recording: RecordingFolder | None = None
         self._uploader: Uploader | None = None
@@ -212,26 +218,14 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
             os.close(self._recording.lock)
             self._recording = None
 
-    @property
-    def spool(self) -> Spool:
-        """Where the episodes go."""
-        return self._spool
-
-    @property
-    def is_online(self) -> bool:
-        """Whether there is a deployment that they go to."""
-        return self._client is not None or self._target is not None
-
     def known(self, uuid: str, name: str | None) -> ImportedEpisode | None:
         """What was imported before; None: nothing was, or ``again`` asks for it once more."""
         if self._salt:
             return None
-        if self._client is not None:
-            told = self._journal.find(uuid, self._deployment)
-            return None if told is None else ImportedEpisode(uuid, name, "delivered", id=told, is_new=False)
-        if uuid not in self._known and self._journal.find(uuid, "") is None:
-            return None
-        return self._look(ImportedEpisode(uuid, name, "waiting", is_new=False), self._sealed())
+        if self._client is None and uuid in self._known:
+            return self._look(ImportedEpisode(uuid, name, "waiting", is_new=False), self._sealed_before)
+        told = self._journal.find(uuid, self._deployment)
+        return None if told is None else ImportedEpisode(uuid, name, "delivered", id=told or None, is_new=False)
 
     @contextlib.contextmanager
     def folder(self, output_dir: str | Path | None = None, *, keep: bool = False) -> Iterator[Path]:
@@ -240,7 +234,12 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         Args:
             output_dir: The caller's own instead, whose files stay.
             keep: Without one: a temporary folder that stays; the log names it.
+
+        Raises:
+            NoRoomError: There is no room for another episode in the spool.
         """
+        if self._client is None:
+            self._wait_for_room()
         if output_dir is None and keep:
             output_dir = tempfile.mkdtemp(prefix="robotrace-")
             _log.info("the episode's files stay in %s", output_dir)
@@ -266,8 +265,7 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
 
         Raises:
             ConfigurationError: A label does not fit.
-            RobotraceError: There is no room in the spool; with ``client``, the deployment refused something or could
-                not be reached.
+            RobotraceError: With ``client``, the deployment refused something or could not be reached.
             OSError: A file cannot be read or written.
         """
         if self._salt:
@@ -276,20 +274,17 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         if self._client is not None:
             imported = self._deliver(self._client, imported, episode, facts)
         else:
-            self._wait_for_room()
             self._seal(self._spool, imported, episode, facts)
-            self._journal.add(imported, "")
             self._known.add(uuid)
             self._wake()
         self._taken.append(imported)
         return imported
 
-    def settle(self, episodes: Sequence[ImportedEpisode], *, timeout_s: float | None = None) -> list[ImportedEpisode]:
-        """Wait until they are delivered; as they are by then.
+    def settle(self, episodes: Sequence[ImportedEpisode]) -> list[ImportedEpisode]:
+        """Wait until they are delivered, as long as the deployment answers; as they are by then.
 
         Args:
             episodes: From :meth:`take` or :meth:`known`.
-            timeout_s: The longest wait; None: as long as the deployment answers.
 
         Returns:
             One each; those that wait are in the spool, and say why.
@@ -298,9 +293,8 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         if waiting and self._target is not None:
             self._wake()
             assert self._uploader is not None
-            deadline = None if timeout_s is None else time.monotonic() + timeout_s
             while not self._uploader.wait_until_delivered(waiting, _ROUND_S, give_up=True):
-                if not self._uploader.tries_within(_ROUND_S) or (deadline and time.monotonic() >= deadline):
+                if not self._uploader.tries_within(_ROUND_S):
                     break
         sealed = self._sealed()
         settled = [self._look(episode, sealed) for episode in episodes]
@@ -318,9 +312,9 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
             return episode
         receipt = read_json(self._spool.done / f"{episode.uuid}.json")
         if receipt is not None:
-            return replace(
-                episode, state="delivered", id=receipt.get("episode_id"), status=receipt.get("status"), reason=None
-            )
+            delivered = _delivered(episode, receipt)
+            self._journal.add(delivered, self._deployment)
+            return delivered
         refused = self._spool.failed / episode.uuid
         if refused.exists():
             with contextlib.suppress(OSError):
@@ -330,7 +324,7 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
         entry = sealed.get(episode.uuid)
         if entry is not None:
             return replace(episode, reason=entry.upload_state().get("last_error") or self._why_waiting())
-        return replace(episode, state="delivered")  # the spool has forgotten it
+        return replace(episode, reason="it is no longer in the spool: somebody has deleted it there")
 
     def _why_waiting(self) -> str:
         lock = try_lock(self._spool.uploader_lock)
@@ -367,7 +361,7 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
             self.settle(self._taken)
             why = why_no_room(self._spool, self._limits)
         if why is not None:
-            raise RobotraceError(f"there is no room for another episode: {why}")
+            raise NoRoomError(f"there is no room for another episode: {why}")
         self._looked_at = time.monotonic()
 
     def _seal(
@@ -411,15 +405,16 @@ class Importer(contextlib.AbstractContextManager["Importer"]):
             receipt = read_json(spool.done / f"{imported.uuid}.json") or {}
         if attempt.action is not None:
             raise attempt.error or RobotraceError("the episode could not be delivered")
-        delivered = replace(
-            imported, state="delivered", id=receipt.get("episode_id"), status=receipt.get("status"), reason=None
-        )
+        delivered = _delivered(imported, receipt)
         self._journal.add(delivered, self._deployment)
         return delivered
 
 
 class _Journal:
-    """What was imported, for ever: a line of JSON each, ``{"uuid", "id", "deployment", "name", "unix_s"}``."""
+    """Imported episodes that were delivered, for ever.
+
+    A line of JSON each: ``{"uuid", "id", "deployment", "name", "unix_s"}``.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -431,11 +426,13 @@ class _Journal:
                     self._ids[told["uuid"], told["deployment"]] = told.get("id") or ""
 
     def find(self, uuid: str, deployment: str) -> str | None:
-        """The deployment's id of an episode, empty where it was not known; None: it was not imported."""
+        """The deployment's id of an episode, empty where it told none; None: it is not known to be delivered."""
         return self._ids.get((uuid, deployment))
 
     def add(self, episode: ImportedEpisode, deployment: str) -> None:
         """Remember it."""
+        if (episode.uuid, deployment) in self._ids:
+            return
         self._ids[episode.uuid, deployment] = episode.id or ""
         told = {"uuid": episode.uuid, "id": episode.id, "deployment": deployment, "name": episode.name}
         line = json.dumps({**told, "unix_s": int(time.time())}).encode()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode, Importer
+from robotrace.adapters._spooling import EpisodeFacts, ImportedEpisode, Importer, NoRoomError
 from robotrace.deliver.files import is_disk_full
 from robotrace.errors import AuthError, ConfigurationError, RobotraceError, TransportError
 
@@ -148,8 +148,8 @@ def upload_all(
         stop_on_error: Raise what the first one fails with instead; those before it are imported.
 
     Raises:
-        AuthError, TransportError, OSError: Every further episode would fail alike: a refused key, a deployment that
-            cannot be reached, a full disk. What is in the spool is delivered later.
+        AuthError, TransportError, NoRoomError, OSError: Every further episode would fail alike: a refused key, a
+            deployment that cannot be reached, a full disk. What is in the spool is delivered later.
         ConfigurationError: An argument fits no episode.
     """
     taken: list[tuple[int, ImportedEpisode]] = []
@@ -159,7 +159,7 @@ def upload_all(
         try:
             outcome = upload_job(importer, make_job(index))
             taken.append((index, outcome))
-        except (AuthError, ConfigurationError, TransportError):
+        except (AuthError, ConfigurationError, NoRoomError, TransportError):
             raise
         except Exception as exc:
             if stop_on_error or is_disk_full(exc):

@@ -5,6 +5,7 @@
     <root>/v1/<machine-id8>-<hostname>/
         uploader.lock                       flock of the one uploader
         uploader.json                       what that uploader has done so far, for people
+        imported.jsonl                      imported episodes that were delivered (robotrace.adapters)
         ballast                             4 MiB, given back when the disk is full
         recording/<pid>-<start>-<rand>/     one writing process; owner.lock, blocks-*.rtb, <uuid>/
         sealed/<lane><unix_ms>-<uuid>/      manifest.json, upload.json, the artifacts; name order = upload order

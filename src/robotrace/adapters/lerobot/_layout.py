@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from robotrace.adapters._episode import reading
 from robotrace.adapters._uploading import checked_index
 from robotrace.adapters.lerobot._files import DatasetFiles
+from robotrace.deliver.files import sha256_of
 from robotrace.errors import RobotraceError
 
 __all__ = ["Dataset", "Episode", "VideoPiece", "open_dataset"]
@@ -96,10 +97,14 @@ class Dataset:
         """The cameras whose frames are pictures in the rows."""
         return [name for name, feature in self.features.items() if feature.get("dtype") == "image"]
 
+    @property
+    def _is_v3(self) -> bool:
+        return self.version.startswith("v3")
+
     @cached_property
     def episodes(self) -> Mapping[int, Episode]:
         """By number, in their order."""
-        found = self._episodes_v3() if self.version.startswith("v3") else self._episodes_v2()
+        found = self._episodes_v3() if self._is_v3 else self._episodes_v2()
         return dict(sorted(found.items()))
 
     def episode(self, index: int) -> Episode:
@@ -116,6 +121,8 @@ class Dataset:
         if episode.stats:
             stats = json.dumps(dict(episode.stats), sort_keys=True)
             told: Any = hashlib.sha256(stats.encode()).hexdigest()
+        elif self.files.revision is None and not self._is_v3:  # v2.0: a file an episode
+            told = sha256_of(self.files.get(episode.data_path))
         else:
             told = self.files.revision
         return [self.files.identity, episode.index, episode.length, list(episode.tasks), told]

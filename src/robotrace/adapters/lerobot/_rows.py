@@ -85,6 +85,8 @@ def as_column(values: pa.Array, shape: tuple[int, ...]) -> Column:
         values = values.combine_chunks()
     if isinstance(values, pa.ExtensionArray):  # datasets' Array2D and the like
         values = values.storage
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
     rows = None
     if values.null_count:
         rows = np.flatnonzero(pc.is_valid(values).to_numpy(zero_copy_only=False)).astype(np.int64)

@@ -38,7 +38,11 @@ def write_episode(summary: DatasetSummary, episode_index: int, folder: Path, cam
     with EpisodeWriter(folder, canonical=camera) as writer:
         told = _Told(dataset, episode)
         stamps = _write_rows(writer, dataset, episode, told)
-        for name, piece in episode.videos.items():
+        for name in dataset.video_keys:
+            piece = episode.videos.get(name)
+            if piece is None:
+                told.notes[f"video.{name}"] = "the dataset names no file for it"
+                continue
             _write_video(writer, dataset, name, piece, stamps)
         return writer.close(fps=dataset.fps, metadata=told.metadata(), summary=summary)
 
