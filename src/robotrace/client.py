@@ -248,7 +248,7 @@ class Client:
         try:
             for kind, path in files.items():
                 shown = None if progress is None else partial(progress, cast("ArtifactKind", kind))
-                episode.upload(kind, path, progress=shown)
+                episode.upload(cast("ArtifactKind", kind), path, progress=shown)
         except BaseException as exc:
             what = f"upload error: {exc}" if isinstance(exc, Exception) else f"upload interrupted: {type(exc).__name__}"
             reason = {**(metadata or {}), "failure_reason": what}

@@ -16,6 +16,7 @@ from robotrace.errors import ConfigurationError, TransportError
 from robotrace.ingest import (
     ArtifactKind,
     EpisodeFinalStatus,
+    camera_kind,
     checked_choice,
     checked_kind,
     content_type_of,
@@ -91,13 +92,11 @@ class Episode:
     _finalized: bool = field(default=False, repr=False, compare=False)
     _uploaded: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
-    def upload(
-        self, kind: ArtifactKind | str, path: str | os.PathLike[str], *, progress: Progress | None = None
-    ) -> int:
+    def upload(self, kind: ArtifactKind, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
         """Stream a file into a slot; returns its size in bytes.
 
         Args:
-            kind: The slot; ``video.<camera>`` for that of a further camera.
+            kind: The slot.
             path: The file.
             progress: Called with the bytes sent so far and the size; a further try begins at 0 again.
 
@@ -109,7 +108,7 @@ class Episode:
         file = checked_artifact(kind, path)
         if self.storage == "unconfigured":
             raise ConfigurationError("this deployment has no storage configured; only metadata can be logged")
-        slot = self.upload_urls.get(cast("ArtifactKind", kind))
+        slot = self.upload_urls.get(kind)
         if slot is None:
             raise ConfigurationError(f"slot {kind!r} was not requested; name it in start_episode(artifacts=…)")
         sent = self._transport().put_file(
@@ -117,6 +116,10 @@ class Episode:
         )
         self._uploaded[kind] = sent  # a second upload replaces the first
         return sent
+
+    def upload_camera(self, camera: str, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
+        """As :meth:`upload`, for the video of a further camera that the episode was opened with."""
+        return self.upload(cast("ArtifactKind", camera_kind(camera)), path, progress=progress)
 
     def upload_video(self, path: str | os.PathLike[str]) -> int:
         """Deprecated: ``upload("video", path)``."""

@@ -39,7 +39,7 @@ def test_each_camera_has_a_file_of_its_own(client, videos, tmp_path):
 def test_they_may_be_opened_first_and_filled_later(client, videos):
     with client.start_episode(artifacts=[], cameras=["wrist"]) as episode:
         assert list(episode.upload_urls) == ["video.wrist"]
-        episode.upload("video.wrist", videos["wrist"])
+        episode.upload_camera("wrist", videos["wrist"])
     assert client.get_episode(episode.id)["artifacts"][0]["kind"] == "video.wrist"
 
 
