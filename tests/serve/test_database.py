@@ -409,7 +409,7 @@ def sample(column, number):
             return datetime(2026, 1, number, tzinfo=timezone.utc)
         case "bytes":
             return b"\0" * number
-        case "object":  # JSON
+        case "dict" | "object":  # JSON, by the version of SQLAlchemy
             return {"number": number}
         case other:
             raise AssertionError(other)
