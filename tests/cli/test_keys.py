@@ -113,6 +113,5 @@ def test_what_cannot_be_done_is_one_clear_line(settings: Settings, tmp_path: Pat
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()
     assert "another version" in refused("keys", "list")
-    nothing = tmp_path / "nothing"
-    nothing.write_bytes(b"this is no database" * 100)
-    assert "cannot be used" in refused("keys", "list", "--database", f"sqlite:///{nothing}")
+    settings.database_path.write_bytes(b"this is no database" * 100)
+    assert "cannot be used" in refused("keys", "list")

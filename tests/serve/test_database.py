@@ -178,10 +178,12 @@ def test_what_there_was_belongs_to_the_project_default(fresh):
             for table in ("api_keys", "episodes", "eval_runs", "scenarios"):
                 assert connection.exec_driver_sql(f"SELECT project_id FROM {table}").scalar() == 1
             assert connection.exec_driver_sql("SELECT id, slug FROM projects").all() == [(1, "default")]
-            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+            if connection.dialect.name == "sqlite":
+                assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
         with fresh.connect() as connection:
-            # As Database.migrate does: a table is replaced by a copy, and must not take others with it.
-            connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF").close()
+            if connection.dialect.name == "sqlite":
+                # As Database.migrate does: a table is replaced by a copy, and must not take others with it.
+                connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF").close()
             migrate(connection, "0004")
             assert "projects" not in tables(connection)
             assert counts(connection) == dict.fromkeys(every, 1)
@@ -213,6 +215,7 @@ def test_two_projects_may_use_the_same_idempotency_key(fresh):
         session.add(episode("c", 2))
 
 
+@only_sqlite  # PostgreSQL looks at the sizes of tables, too, and reads a small one whole
 @pytest.mark.parametrize("filters", [{}, {"policy_version": "v1"}, {"seed": 7}], ids=str)
 def test_the_newest_episodes_of_a_project_are_read_in_the_order_of_an_index(fresh, filters):
     fresh.migrate()
@@ -427,7 +430,13 @@ def test_text_with_nul_is_refused_as_text_and_kept_in_json(fresh):
     now = utc_now()
     with fresh.write() as session:
         run = EvalRun(
-            id="run", status="x", candidate_policy_version="v", meta={"k\0": "\0"}, created_at=now, updated_at=now
+            id="run",
+            project_id=1,
+            status="x",
+            candidate_policy_version="v",
+            meta={"k\0": "\0"},
+            created_at=now,
+            updated_at=now,
         )
         session.add(run)
     with fresh.read() as session:
@@ -526,7 +535,7 @@ def sample(column, number):
             return datetime(2026, 1, number, tzinfo=timezone.utc)
         case "bytes":
             return b"\0" * number
-        case "object":  # JSON
+        case "dict" | "object":  # JSON, by the version of SQLAlchemy
             return {"number": number}
         case other:
             raise AssertionError(other)
