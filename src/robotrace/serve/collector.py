@@ -27,7 +27,7 @@ def collect_late(services: Services) -> int:
     for episode_id in dict.fromkeys(slot[0] for slot in waiting if slot is not None):
         with services.database.read() as session:
             episode = session.get(Episode, episode_id)
-            ended = episode is not None and episode.status in ("ready", "failed")
+            ended = episode is not None and not episode.is_open and episode.status != "archived"
         if ended:
             try:
                 collect_arrivals(services, episode_id)
