@@ -116,7 +116,7 @@ def test_a_link_to_the_divergence_opens_on_its_moment(
     tab.page.get_by_role("button", name="Render video").click()
     tab.page.locator("#render-failed").wait_for()
     assert tab.fits
-    tab.page.get_by_role("link", name="0.260 s").click()
+    tab.page.locator("#divergence").get_by_role("link", name="0.260 s").click()
     tab.page.wait_for_url("**?t=260ms")
     tab.page.locator("html[data-ready=true]").wait_for(state="attached")
     assert tab.time_ms == pytest.approx(260)

@@ -55,7 +55,7 @@ def objects(settings, servers):
 
 @pytest.fixture
 def services(settings, store, database):
-    return Services(settings, database, store)
+    return Services(settings, database, store, cookies=None)
 
 
 def of_episode(objects, episode_id):

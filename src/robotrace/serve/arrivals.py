@@ -71,11 +71,17 @@ async def collect_first(episode_id: str, request: Request) -> None:
         return
     if not hasattr(state, "collecting"):  # made here, on the loop it belongs to
         state.collecting = CapacityLimiter(_MAX_COLLECTING)
-    await to_thread.run_sync(collect_arrivals, services, episode_id, limiter=state.collecting)
+    project_id = request.state.caller.project_id  # its key was checked before
+    await to_thread.run_sync(collect_arrivals, services, episode_id, project_id, limiter=state.collecting)
 
 
-def collect_arrivals(services: Services, episode_id: str) -> None:
+def collect_arrivals(services: Services, episode_id: str, project_id: int | None = None) -> None:
     """Give the files that were PUT past this deployment their slots; none are taken by an episode that is archived.
+
+    Args:
+        services: The deployment's.
+        episode_id: The episode.
+        project_id: What it has to be of; None: of any.
 
     Raises:
         StoreError: 413 for a file that is too large, 503 when the bucket does not answer.
@@ -83,7 +89,7 @@ def collect_arrivals(services: Services, episode_id: str) -> None:
     folder = episode_folder(episode_id)
     with services.database.read() as session:
         episode = session.get(Episode, episode_id)
-        if episode is None or episode.status == "archived":
+        if episode is None or episode.status == "archived" or project_id not in (None, episode.project_id):
             return
     if not services.store.waiting(folder):
         return
