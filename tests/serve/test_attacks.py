@@ -45,7 +45,7 @@ def test_a_url_of_one_slot_is_none_of_another_nor_of_another_episode(api):
     assert api.episode(other["episode_id"])["artifacts"] == []
 
 
-def test_a_url_used_again_after_the_end_changes_nothing(api):
+def test_a_url_used_again_after_the_end_changes_nothing(api, objects_dir):
     created = api.create(request_uploads=["sensors"])
     url = slot(created, "sensors")
     assert httpx.put(url, content=b"first", headers=OCTETS).status_code == 200
@@ -55,7 +55,7 @@ def test_a_url_used_again_after_the_end_changes_nothing(api):
     assert read.content == b"first"
 
 
-def test_a_parameter_given_twice_or_left_out_is_no_way_round(api):
+def test_a_parameter_given_twice_or_left_out_is_no_way_round(api, objects_dir):
     url = slot(api.create(), "sensors")
     for changed in (f"{url}&max=1", url.replace("max=", "max=9"), f"{url}&expires=9999999999", url.split("&sig")[0]):
         answer = httpx.put(changed, content=b"x", headers=OCTETS)
@@ -187,10 +187,10 @@ def test_a_json_body_that_is_too_large_is_413_before_it_is_read_to_the_end(api, 
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 1000", "Transfer-Encoding: chunked"], ids=["declared", "chunked"])
-def test_a_body_that_is_half_sent_leaves_no_part_and_no_artifact(api, settings, head):
+def test_a_body_that_is_half_sent_leaves_no_part_and_no_artifact(api, objects_dir, head):
     created = api.create(request_uploads=["sensors"])
     target = urlsplit(slot(created, "sensors"))
-    incoming = settings.objects_dir / ".incoming"
+    incoming = objects_dir / ".incoming"
     before = set(incoming.glob("*.part"))
     with socket.create_connection((target.hostname, target.port), timeout=60) as connection:
         start = f"PUT {target.path}?{target.query} HTTP/1.1\r\nHost: {target.netloc}\r\n{head}\r\n"
@@ -199,7 +199,7 @@ def test_a_body_that_is_half_sent_leaves_no_part_and_no_artifact(api, settings, 
         eventually(lambda: set(incoming.glob("*.part")) - before, timeout_s=60)
     eventually(lambda: not set(incoming.glob("*.part")) - before, timeout_s=60)
     assert api.episode(created["episode_id"])["artifacts"] == []
-    assert not (settings.objects_dir / "episodes" / created["episode_id"]).exists()
+    assert not (objects_dir / "episodes" / created["episode_id"]).exists()
 
 
 # --- NPZ files. What is unpacked is bounded by 2 GiB in test_series.py, object arrays are refused there.

@@ -104,9 +104,9 @@ def test_one_unknown_id_of_several_is_named(api):
     assert (answer.status_code, answer.json()["error"]) == (404, "there is no episode nobody")
 
 
-def test_a_file_that_the_store_has_lost_is_named_and_the_rest_comes(api, settings):
+def test_a_file_that_the_store_has_lost_is_named_and_the_rest_comes(api, objects_dir):
     episode_id = api.record(FILES)
-    (settings.objects_dir / "episodes" / episode_id / "sensors").unlink()
+    (objects_dir / "episodes" / episode_id / "sensors").unlink()
     with opened(api.http.get(f"/api/episodes/{episode_id}/download")) as archive:
         assert f"{episode_id}/sensors.npz" not in archive.namelist()
         assert json.loads(archive.read(f"{episode_id}/episode.json"))["missing"] == ["sensors"]
@@ -184,7 +184,7 @@ class _Hole(io.RawIOBase):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no list of open files here")
-def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(api, deployment):
+def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(api, deployment, objects_dir):
     episode_id = api.record({"sensors": b"PK" + b"x" * (32 * 1024 * 1024)})
     headers = {"Authorization": f"Bearer {deployment.internal_key}"}
     url = f"{deployment.base_url}/api/episodes/{episode_id}/download"

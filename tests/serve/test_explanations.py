@@ -92,10 +92,10 @@ def test_files_that_cannot_be_read_are_said_and_fail_nothing(api):
     assert {"sensors", "actions"} <= {item["what"] for item in told["skipped"]}
 
 
-def test_files_that_are_gone_are_said(api, settings, frozen):
+def test_files_that_are_gone_are_said(api, objects_dir, frozen):
     episode_id = api.record(frozen, finalize=FAILED)
     eventually(lambda: codes(api, episode_id) == ["frozen_sensor"])
-    for file in (settings.objects_dir / "episodes" / episode_id).iterdir():
+    for file in (objects_dir / "episodes" / episode_id).iterdir():
         file.unlink()
     told = explain(api, episode_id)
     assert {"what": "sensors", "reason": "the file cannot be read: there is no such object"} in told["skipped"]

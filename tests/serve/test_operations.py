@@ -63,7 +63,7 @@ def test_a_part_that_does_not_answer_is_named_and_its_text_is_not(deployment, mo
     assert httpx.get(f"{deployment.base_url}/healthz").status_code == 200
 
 
-def test_requests_are_counted_by_template_never_by_path(deployment, api):
+def test_requests_are_counted_by_template_never_by_path(deployment, api, objects_dir):
     before = metrics(deployment)
     episode_id = api.record({"sensors": b"x" * 1000})
     for _ in range(3):
@@ -127,7 +127,7 @@ def test_an_error_of_ours_tells_its_id_and_counts_as_500(deployment, api, monkey
     assert metrics(deployment)["robotrace_http_requests_total", key] >= 1
 
 
-def test_the_log_has_a_line_a_request_and_no_secret(deployment, api, caplog):
+def test_the_log_has_a_line_a_request_and_no_secret(deployment, api, objects_dir, caplog):
     caplog.set_level(logging.INFO, logger=ACCESS_LOGGER)
     created = api.create(name=CANARY, request_uploads=["sensors"])
     api.put(created, "sensors", b"x" * 10)

@@ -17,7 +17,7 @@ __all__ = ["KeyId", "key_or_404", "router"]
 
 router = APIRouter(prefix="/api/keys", dependencies=[Depends(require_key)])
 
-KeyId = Annotated[int, Path(ge=0, lt=2**63)]  # what the database can compare with
+KeyId = Annotated[int, Path(ge=0, lt=2**31)]  # what the database can compare with
 
 
 class CreateKey(BaseModel):

@@ -16,6 +16,7 @@ from robotrace.serve.artifacts import (
     content_type,
     episode_folder,
     file_name,
+    slot_order,
     split_artifact_key,
 )
 from robotrace.serve.episodes import artifact_of
@@ -95,10 +96,10 @@ def collect_arrivals(services: Services, episode_id: str, project_id: int | None
         return
     with services.database.exclusive(folder):
         # Again, since who held the lock may have done it; in the order of slots: video, sensors, actions.
-        for key in sorted(services.store.waiting(folder), reverse=True):
-            slot = split_artifact_key(key)
-            if slot is not None:
-                _collect(services, key, *slot)
+        waiting = ((key, split_artifact_key(key)) for key in services.store.waiting(folder))
+        slots = [(key, *slot) for key, slot in waiting if slot is not None]
+        for key, _, kind in sorted(slots, key=lambda each: slot_order(each[2])):
+            _collect(services, key, episode_id, kind)
 
 
 def _collect(services: Services, key: str, episode_id: str, kind: ArtifactKind) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from robotrace.serve.models import Artifact
-from robotrace.serve.schemas import ArtifactKind, UploadUrl, is_kind
+from robotrace.serve.schemas import KINDS, ArtifactKind, UploadUrl, is_kind
 from robotrace.serve.store import ObjectStore
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "is_video",
     "signed_download",
     "signed_upload",
+    "slot_order",
     "split_artifact_key",
 ]
 
@@ -64,6 +65,11 @@ def split_artifact_key(key: str) -> tuple[str, ArtifactKind] | None:
             return (episode_id, name) if is_kind(name) else None
         case _:
             return None
+
+
+def slot_order(kind: ArtifactKind) -> tuple[int, str]:
+    """What slots are sorted by: the video, those of further cameras by name, sensors, actions."""
+    return KINDS.index(kind.partition(".")[0]), kind
 
 
 def file_name(kind: str, head: bytes) -> str:

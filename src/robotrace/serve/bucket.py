@@ -152,6 +152,10 @@ class BucketStore:
             if error.status_code != 404:
                 raise
 
+    def empty(self, key: str) -> None:
+        """Delete what lies in a slot, below its key, and what waits for it."""
+        self.collected(key, "")
+
     def writer(self, max_size: int) -> ObjectWriter:
         """Begin a file of at most ``max_size`` bytes that comes through this deployment."""
         return ObjectWriter(self._writing / f"{secrets.token_hex(16)}.part", max_size)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from robotrace.serve.artifacts import UPLOAD_LIFETIME, artifact_key, split_artifact_key
+from robotrace.serve.episodes import artifact_of
 from robotrace.serve.models import Artifact, DeletedEpisode, DoomedObject, Episode, Scenario
 from robotrace.serve.schemas import KINDS, iso
 from robotrace.serve.services import Services
@@ -99,15 +100,15 @@ def sweep(services: Services, now: datetime) -> int:
             )
             keys = list(session.scalars(query))
             named = set(session.scalars(select(Artifact.object_key).where(Artifact.object_key.in_(keys))))
+            slots = {key: slot for key in keys if (slot := split_artifact_key(key)) is not None}
+            named.update(key for key, slot in slots.items() if artifact_of(session, *slot) is not None)
         if not keys:
             return swept
         done = list(named)
         try:
             for key in keys:
                 if key not in named:
-                    services.store.delete(key)
-                    if split_artifact_key(key) is not None:  # with what has come for the slot and was never claimed
-                        services.store.collected(key, "")
+                    (services.store.empty if key in slots else services.store.delete)(key)
                     done.append(key)
                     swept += 1
         finally:

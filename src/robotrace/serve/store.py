@@ -85,6 +85,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Delete an object; that there is none is fine."""
 
+    def empty(self, key: str) -> None:
+        """Delete what lies in the slot with this key, and what waits for it."""
+
     def writer(self, max_size: int) -> ObjectWriter:
         """Begin a file of at most ``max_size`` bytes that comes through this deployment."""
 
@@ -196,6 +199,10 @@ class LocalStore:
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # its episode has other files; or there is no such folder
             path.parent.rmdir()
+
+    def empty(self, key: str) -> None:
+        """Delete what lies in a slot: the object of this key."""
+        self.delete(key)
 
     def writer(self, max_size: int) -> ObjectWriter:
         """Begin an object of at most ``max_size`` bytes."""
