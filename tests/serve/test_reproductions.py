@@ -264,9 +264,8 @@ def test_a_video_made_later_is_described_once_it_and_its_verdict_are_there(
     for step in steps if first == "video" else reversed(steps):
         assert api.episode(episode)["metadata"]["video"] == recorded
         assert step().status_code == 200
-    collect_late(
-        Services(settings, database, store, cookies=None)
-    )  # no call tells of a video in a bucket that comes last
+    # No call tells of a video in a bucket that comes last.
+    collect_late(Services(settings, database, store, cookies=None))
     assert api.episode(episode)["metadata"]["video"] == {
         "deferred": True,
         "every_n_steps": 2,
