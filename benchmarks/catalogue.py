@@ -386,22 +386,19 @@ def _deployment(
     quick: dict[str, Any],
     beside: tuple[str, ...],
     *targets: Target,
+    on_servers: bool = True,
 ) -> Case:
+    postgres = Contestant(
+        "postgres",
+        "PostgreSQL, and the bucket where one is named",
+        absent=None if os.environ.get("ROBOTRACE_BENCH_DATABASE") else "ROBOTRACE_BENCH_DATABASE names no database",
+    )
     return Case(
         name=f"deployment-{what}",
         title=title,
         module="deployment",
         figure=figure,
-        contestants=(
-            Contestant("embedded", "SQLite and a folder"),
-            Contestant(
-                "postgres",
-                "PostgreSQL, and the bucket where one is named",
-                absent=None
-                if os.environ.get("ROBOTRACE_BENCH_DATABASE")
-                else "ROBOTRACE_BENCH_DATABASE names no database",
-            ),
-        ),
+        contestants=(Contestant("embedded", "SQLite and a folder"), *((postgres,) if on_servers else ())),
         size={"what": what, **size},
         quick={"what": what, **quick},
         rounds=3,
@@ -448,6 +445,7 @@ _FILES = _deployment(
     ("zip_mib_per_s", "ranges_per_s", "range_p50_ms"),
     Target("PUT, MiB a second", "embedded", "put_mib_per_s", 200.0, "at least"),
     Target("Range requests a second, one after the other", "embedded", "ranges_per_s", 300.0, "at least"),
+    on_servers=False,  # into and out of a bucket they go past the deployment
 )
 
 CASES = (

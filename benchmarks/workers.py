@@ -19,12 +19,18 @@ __all__ = ["Worker", "count_instructions", "instructions_in", "no_counts_because
 
 _HERE = Path(__file__).parent
 _CHECKOUT = _HERE.parent
+_PASSED = ("ROBOTRACE_BENCH_DATABASE", "ROBOTRACE_BENCH_STORAGE")
+"""What the cases of the deployment may stand on."""
 
 
 def worker_variables(environment: Environment, home: Path) -> dict[str, str]:
     """A worker's environment variables: a home and spool of its own, this checkout, and no setting of the user's."""
     ours = [str(_CHECKOUT / "src"), str(_CHECKOUT / "integrations")] if environment.with_ours else []
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ROBOTRACE_", "PYTHON"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key in _PASSED or not key.startswith(("ROBOTRACE_", "PYTHON"))
+    }
     return kept | {
         "PYTHONPATH": os.pathsep.join([str(_HERE), *ours]),
         "PYTHONHASHSEED": "0",

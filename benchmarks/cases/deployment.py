@@ -1,7 +1,7 @@
 """The embedded deployment under load, over real HTTP: eight writers, a long list, large files.
 
-``embedded`` is SQLite and files in a folder. ``postgres`` is the database that ROBOTRACE_BENCH_DATABASE names, an empty
-one, with the storage of ROBOTRACE_BENCH_STORAGE, else files in a folder.
+``embedded`` is SQLite and files in a folder. ``postgres`` is a database of its own on the server of the one that
+ROBOTRACE_BENCH_DATABASE names, with the storage of ROBOTRACE_BENCH_STORAGE, else files in a folder.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,11 +52,33 @@ def measure(contestant: str, *, what: str, **size: Any) -> dict[str, Any]:
             storage = os.environ.get("ROBOTRACE_BENCH_STORAGE", "")
             if not database:
                 raise RuntimeError("ROBOTRACE_BENCH_DATABASE names no database")
-        with _deployment(Path(folder), database, storage) as (base_url, key):
+        with _own(database) as database, _deployment(Path(folder), database, storage) as (base_url, key):
             headers = {"Authorization": f"Bearer {key}"}
             return {"ingest": _ingest, "list": _list, "files": _files}[what](
                 base_url, headers, Path(folder), database, **size
             )
+
+
+@contextmanager
+def _own(server: str) -> Iterator[str]:
+    """A new database on the server of this one; empty where there is none."""
+    if not server:
+        yield ""
+        return
+    from sqlalchemy import create_engine, make_url
+
+    url, name = make_url(server), f"robotrace_bench_{uuid.uuid4().hex}"
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        try:
+            yield url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -154,14 +177,13 @@ def _list(
 
 def _fill(folder: Path, database: str, episodes: int) -> None:
     """Rows, past HTTP: what is measured is reading them."""
-    from sqlalchemy import insert, make_url
+    from sqlalchemy import insert
 
     from robotrace.serve.database import Database
     from robotrace.serve.models import Artifact, Episode, utc_now
     from robotrace.serve.settings import Settings
 
-    url = make_url(database) if database else Settings(folder / "data").database_url
-    opened = Database(url)
+    opened = Database(Settings(folder / "data", database=database).database_url)
     now = utc_now()
     try:
         for begin in range(0, episodes, 5000):
