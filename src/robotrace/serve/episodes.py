@@ -172,15 +172,20 @@ def list_episodes(
         HTTPException: 400 for a cursor this function did not make.
     """
     query = (
-        select(Episode, HAS_VIDEO)
+        select(Episode)
         .options(defer(Episode.meta, raiseload=True), defer(Episode.otel, raiseload=True))
         .where(Episode.project_id == project_id, *filter_conditions(filters))
     )
     if cursor is not None:
         query = query.where(after_cursor(Episode.created_at, Episode.id, cursor))
     query = query.order_by(Episode.created_at.desc(), Episode.id.desc()).limit(limit + 1)
-    rows = session.execute(query).all()
-    page = [episode_summary(episode, has_video=has_video) for episode, has_video in rows[:limit]]
+    rows = session.scalars(query).all()
+    # A query of its own: as a column of the first, PostgreSQL looks for the videos of all episodes there are.
+    videos = select(Artifact.episode_id).where(
+        Artifact.kind == "video", Artifact.episode_id.in_([episode.id for episode in rows])
+    )
+    with_video = set(session.scalars(videos))
+    page = [episode_summary(episode, has_video=episode.id in with_video) for episode in rows[:limit]]
     return page, cursor_of(page[-1].created_at, page[-1].id) if len(rows) > limit else None
 
 
