@@ -336,6 +336,8 @@ def test_a_bucket_that_does_not_answer_is_503_and_no_secret_is_in_the_log(tmp_pa
 def test_the_query_of_a_url_is_cut_out_of_what_an_error_says():
     error = ValueError("Error performing PUT https://b.example/key?sig=abc%2F&se=1 in 1s\n\nDebug source: sig=abc")
     assert without_secrets(error) == "Error performing PUT https://b.example/key in 1s"
+    nowhere = ValueError("Error performing PUT http://169.254.169.254/latest/api/token in 1s")
+    assert without_secrets(nowhere).startswith("the environment has no credentials (AWS_ACCESS_KEY_ID")
 
 
 @pytest.mark.parametrize(

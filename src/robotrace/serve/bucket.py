@@ -56,6 +56,10 @@ _SHORT: Any = {"connect_timeout": "5s", "timeout": "10s"}
 _LONG: Any = {"connect_timeout": "5s", "read_timeout": "5m", "timeout": "6h"}
 
 
+_MACHINES_CREDENTIALS = "//169.254.169.254/"
+"""Where a machine of a cloud gets credentials; asked when the environment has none."""
+
+
 class BucketStore:
     """Objects in a bucket.
 
@@ -256,7 +260,10 @@ class _InBucket:
 
 def without_secrets(error: BaseException) -> str:
     """What an error of the bucket says, in one line and without the query of a URL, which may be a signature."""
-    return re.sub(r"\?\S*", "", str(error).strip().partition("\n")[0])
+    text = re.sub(r"\?\S*", "", str(error).strip().partition("\n")[0])
+    if _MACHINES_CREDENTIALS in text:
+        text = f"the environment has no credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), nor has the machine: {text}"
+    return text
 
 
 @contextmanager
