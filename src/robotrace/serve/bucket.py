@@ -262,7 +262,7 @@ def without_secrets(error: BaseException) -> str:
     """What an error of the bucket says, in one line and without the query of a URL, which may be a signature."""
     text = re.sub(r"\?\S*", "", str(error).strip().partition("\n")[0])
     if _MACHINES_CREDENTIALS in text:
-        text = f"the environment has no credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), nor has the machine: {text}"
+        text = f"the environment has no credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY): {text}"
     return text
 
 
