@@ -24,7 +24,7 @@ from robotrace.serve.store import LocalStore, StoreError
 from robotrace.serve.video_container import ContainerError, demuxer_of
 from robotrace.serve.video_index import VideoError, read_frame_times
 
-MARKUP = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
+MARKUP = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{191*7919}}"
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
@@ -170,7 +170,7 @@ def test_markup_in_every_name_is_text_on_every_page(api, deployment):
         assert "<script>alert" not in answer.text, url
         assert "<img src=x" not in answer.text, url
         assert "<b>" not in answer.text, url
-        assert "49" not in answer.text or "{{7*7}}" in answer.text, url
+        assert "1512529" not in answer.text, url
         shown += "&lt;script&gt;alert(1)" in answer.text
     assert shown >= 7  # it is shown, as text
 
