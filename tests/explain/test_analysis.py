@@ -10,8 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
+pytest.importorskip("numpy")
+
+import numpy as np
 
 from robotrace.explain import ANALYZER_VERSION, CODES, EpisodeFacts, Finding, Stream, analysis, analyze
 from robotrace.explain.bounds import action_bounds, parse_space

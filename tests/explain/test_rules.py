@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
+
+pytest.importorskip("numpy")
+
+import numpy as np
 
 from robotrace.explain import Analysis, EpisodeFacts, Finding, Stream, analyze
 
