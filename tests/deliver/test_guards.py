@@ -23,7 +23,8 @@ def fork_and_enter() -> int:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_fork_waits_for_what_our_threads_are_in_the_middle_of() -> None:
+def test_a_fork_waits_for_what_our_threads_are_in_the_middle_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "_LONGEST_WAIT_S", 60.0)  # a second is soon over on a busy machine
     log: list[object] = []
     entered, leave = threading.Event(), threading.Event()
 
