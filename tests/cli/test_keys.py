@@ -99,6 +99,9 @@ def test_what_cannot_be_done_is_one_clear_line(settings: Settings, tmp_path: Pat
 
     assert "robotrace serve makes one" in one_line(robotrace("keys", "list", "--data-dir", str(tmp_path / "none")))
     assert "robotrace serve makes one" in refused("keys", "list")
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.database_path.touch()  # as a start leaves it that fails right after
+    assert "robotrace serve makes one" in refused("keys", "list")
     with Deployment(settings):
         pass
     assert "no project x" in refused("keys", "create", "ci", "--project", "x")

@@ -180,6 +180,8 @@ class Database:
             found = self.schema()
         except DatabaseError as error:
             raise ConfigurationError(f"{self.name} cannot be used: {error.orig}") from error
+        if found is None:  # of a start that came no further
+            raise ConfigurationError(f"there is no deployment in {self.name}; robotrace serve makes one")
         if found != self.newest_schema():
             raise ConfigurationError(
                 f"{self.name} is of another version of RoboTrace; start robotrace serve of this one once"

@@ -109,7 +109,9 @@ class Deployment:
             raise
 
     def stop(self) -> None:
-        """Stop serving, within ``settings.grace_s`` (which requests under way get) and 2 s. Harmless when stopped."""
+        """Stop serving, within ``settings.grace_s`` (which requests under way get) and 2 s; 5 s more while an episode
+        is being explained. Harmless when stopped.
+        """
         with self._lock:
             if self._renders is not None:
                 self._renders.cancel_all()
