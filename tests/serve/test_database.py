@@ -510,7 +510,9 @@ def test_every_released_schema_comes_up_with_all_that_is_in_it(fresh, released):
     fresh.migrate()
     with fresh.connect() as connection:
         for table in filled:
-            assert connection.execute(select(table)).all() == rows[table.name]
+            # Frame times are a copy of what is in the files; 0009 begins them anew, by camera.
+            if table.name != "video_indexes":
+                assert connection.execute(select(table)).all() == rows[table.name]
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
     with fresh.read() as session:

@@ -126,7 +126,7 @@ def analysis_view(session: Session, episode_id: str) -> AnalysisView | None:
 
 def _facts(session: Session, episode: Episode) -> dict[str, Any]:
     """What the database knows of it; the arguments of :class:`EpisodeFacts`."""
-    index = session.get(VideoIndex, episode.id)
+    index = session.get(VideoIndex, (episode.id, "video", 0))
     checked = session.get(Reproduction, episode.id)
     return {
         "metadata": episode.meta,

@@ -42,6 +42,7 @@ __all__ = [
     "FindingLabel",
     "Project",
     "Reproduction",
+    "SavedView",
     "Scenario",
     "ScenarioResult",
     "UtcDateTime",
@@ -239,11 +240,18 @@ class DeletedEpisode(Base):
 
 
 class VideoIndex(Base):
-    """When each frame of an episode's video is shown; made once from the file with this sha256."""
+    """When each frame of a camera is shown; made once from the file with this sha256.
+
+    A camera is a track of a file: ``video.mp4`` has one for each camera of a recorder, a ``video.<camera>`` has one.
+    ``name`` is the track's own, empty where it has none.
+    """
 
     __tablename__ = "video_indexes"
 
     episode_id: Mapped[str] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64), primary_key=True)
+    track: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(100))
     sha256: Mapped[str] = mapped_column(String(64))
     width: Mapped[int] = mapped_column(Integer)
     height: Mapped[int] = mapped_column(Integer)
@@ -251,6 +259,19 @@ class VideoIndex(Base):
     end_ms: Mapped[float] = mapped_column(Float)
     # frame_count + 1 little-endian float64: the presentation time of each frame in ms, then the end of the last.
     times_ms: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SavedView(Base):
+    """Filters of the list of episodes that a project keeps under a name; ``query`` is that of the list's address."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str] = mapped_column(String(60))
+    query: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Reproduction(Base):

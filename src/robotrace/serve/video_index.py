@@ -25,7 +25,7 @@ def ensure_video_index(services: Services, episode_id: str) -> VideoIndex | None
         artifact = artifact_of(session, episode_id, "video")
         if artifact is None:
             return None
-        index = session.get(VideoIndex, episode_id)
+        index = session.get(VideoIndex, (episode_id, "video", 0))
         if index is not None and index.sha256 == artifact.sha256:
             session.expunge(index)
             return index
@@ -38,6 +38,9 @@ def ensure_video_index(services: Services, episode_id: str) -> VideoIndex | None
         return None
     index = VideoIndex(
         episode_id=episode_id,
+        kind="video",
+        track=0,
+        name="",
         sha256=sha256,
         width=frames.width,
         height=frames.height,
