@@ -80,8 +80,8 @@ def fill_showcase(
         _keys(made)
         showcase.recording = made.post(
             "/api/ingest/episode",
-            {"name": "pick the cube, live", "policy_version": "act-v8-rc1", "robot": "arm-1", "env_version": "pick-place-1.4"},
-        )["episode_id"]  # fmt: skip
+            {"name": "pick the cube, live", "policy_version": "act-v8-rc1", "robot": "arm-1"},
+        )["episode_id"]
         if extremes:
             _extremes(made, showcase)
         _spread_over_days(settings)
@@ -230,8 +230,14 @@ def _extremes(made: _Api, showcase: Showcase) -> None:
     )["scenario_id"]
     made.post(
         "/api/verify/result",
-        {"scenario_id": scenario, "candidate_policy_version": "x" * 200, "status": "error", "error": "e" * 500, "metrics": {}},
-    )  # fmt: skip
+        {
+            "scenario_id": scenario,
+            "candidate_policy_version": "x" * 200,
+            "status": "error",
+            "error": "e" * 500,
+            "metrics": {},
+        },
+    )
     run = made.post(
         "/api/ingest/eval-run",
         {"candidate_policy_version": "x" * 200, "baseline_episode_ids": ["i" * 200], "name": _LONG[:200]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,26 +48,24 @@ def front_view(
     """``(360, 480, 3) uint8`` of a camera that looks over the arm's shoulder."""
     image = _front_background().copy()
     points = joints_in_space(angles)
-    for a, b in zip(points, points[1:], strict=False):  # the shadow on the table
-        _capsule(image, _front(a * (1, 1, 0)), _front(b * (1, 1, 0)), 7, 5, (20, 24, 30), opacity=0.28, flat=True)
+    for a, b in itertools.pairwise(points):  # the shadow on the table
+        _capsule(image, _front(a * _by(1, 1, 0)), _front(b * _by(1, 1, 0)), 7, 5, (20, 24, 30), opacity=0.28, flat=True)
     if cube[2] < 0.2:
         _box(image, cube)
     (foot, *_), pixels = points, [_front(point) for point in points]
-    base = _front(foot + (0, 0, 0.02))
-    _capsule(image, base + (-22, 4), base + (22, 4), 12, 12, _JOINT)
-    for (a, b), (wide, narrow) in zip(
-        zip(pixels[:-1], pixels[1:], strict=True), ((19, 17), (16, 12), (12, 9), (7, 7)), strict=True
-    ):
+    base = _front(foot + _by(0, 0, 0.02))
+    _capsule(image, base + _by(-22, 4), base + _by(22, 4), 12, 12, _JOINT)
+    for (a, b), (wide, narrow) in zip(itertools.pairwise(pixels), ((19, 17), (16, 12), (12, 9), (7, 7)), strict=True):
         _capsule(image, a, b, wide, narrow, _STEEL if wide > 8 else _HAND)
     for point, size in zip(pixels[1:-1], (14, 11, 9), strict=True):
-        _capsule(image, point, point + (0.01, 0), size, size, _JOINT)
-        _capsule(image, point, point + (0.01, 0), size * 0.4, size * 0.4, (230, 80, 52) if alarm else (120, 190, 255))
+        _disc(image, point, size, _JOINT)
+        _disc(image, point, size * 0.4, (230, 80, 52) if alarm else (120, 190, 255))
     if cube[2] >= 0.2:
         _box(image, cube)
     across = np.array([-np.sin(angles[0]), np.cos(angles[0]), 0.0]) * (opening_m / 2 + 0.008)
     for side in (-1, 1):
         finger = points[-1] + side * across
-        _capsule(image, _front(finger + (0, 0, 0.015)), _front(finger - (0, 0, 0.05)), 3.5, 3, _JOINT)
+        _capsule(image, _front(finger + _by(0, 0, 0.015)), _front(finger - _by(0, 0, 0.05)), 3.5, 3, _JOINT)
     return _finish(image)
 
 
@@ -75,12 +74,12 @@ def top_view(angles: NDArray[np.float64], cube: NDArray[np.float64]) -> NDArray[
     image = _top_background().copy()
     half = CUBE_M / 2 * 200
     centre = _top(cube)
-    _fill(image, [centre + (x, y) for x, y in ((-half, -half), (half, -half), (half, half), (-half, half))], _CUBE)
+    _fill(image, [centre + _by(x, y) for x, y in ((-half, -half), (half, -half), (half, half), (-half, half))], _CUBE)
     pixels = [_top(point) for point in joints_in_space(angles)]
-    _capsule(image, pixels[0], pixels[0] + (0.01, 0), 17, 17, _JOINT)
-    for (a, b), width in zip(zip(pixels[1:-1], pixels[2:], strict=True), (10, 8, 5), strict=True):
+    _disc(image, pixels[0], 17, _JOINT)
+    for (a, b), width in zip(itertools.pairwise(pixels[1:]), (10, 8, 5), strict=True):
         _capsule(image, a, b, width, width * 0.8, _STEEL if width > 5 else _HAND)
-        _capsule(image, a, a + (0.01, 0), width * 0.7, width * 0.7, _JOINT)
+        _disc(image, a, width * 0.7, _JOINT)
     return _finish(image)
 
 
@@ -103,6 +102,10 @@ def wrist_view(angles: NDArray[np.float64], cube: NDArray[np.float64], opening_m
         foot = np.array([width / 2 + side * gap, height + 6.0])
         _capsule(image, foot, np.array([width / 2 + side * gap * 0.8, height * 0.62]), 13, 8, _HAND)
     return _finish(image)
+
+
+def _by(*parts: float) -> NDArray[np.float64]:
+    return np.array(parts, np.float64)
 
 
 def _front(point: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,8 +141,8 @@ def _front_background() -> Image:
     image = np.empty((height, width, 3), np.float32)
     shade = (rows / height)[..., None]
     image[:] = np.array((58, 68, 82)) * (1 - shade) + np.array((96, 108, 122)) * shade
-    _fill(image, [_front(np.array(p)) for p in ((0.95, -0.75, 0), (0.95, 0.75, 0), (-0.25, 0.75, 0), (-0.25, -0.75, 0))],
-          (148, 156, 166))  # fmt: skip
+    table = ((0.95, -0.75), (0.95, 0.75), (-0.25, 0.75), (-0.25, -0.75))
+    _fill(image, [_front(_by(*corner, 0)) for corner in table], (148, 156, 166))
     for step in np.arange(-0.7, 0.71, 0.1):
         _capsule(
             image, _front(np.array((-0.25, step, 0))), _front(np.array((0.95, step, 0))), 0.6, 0.8, (126, 134, 145)
@@ -149,8 +152,8 @@ def _front_background() -> Image:
             image, _front(np.array((step, -0.75, 0))), _front(np.array((step, 0.75, 0))), 0.7, 0.7, (126, 134, 145)
         )
     x, y = GOAL
-    _fill(image, [_front(np.array((x + a, y + b, 0))) for a, b in ((-0.1, -0.1), (0.1, -0.1), (0.1, 0.1), (-0.1, 0.1))],
-          _TRAY)  # fmt: skip
+    tray = ((-0.1, -0.1), (0.1, -0.1), (0.1, 0.1), (-0.1, 0.1))
+    _fill(image, [_front(_by(x + a, y + b, 0)) for a, b in tray], _TRAY)
     # Brighter in the middle: a lamp.
     lamp = np.exp(-(((columns - 240) / 260) ** 2) - ((rows - 190) / 200) ** 2)[..., None]
     return image * (0.82 + 0.26 * lamp)
@@ -168,9 +171,7 @@ def _top_background() -> Image:
 
 def _box(image: Image, cube: NDArray[np.float64]) -> None:
     half = CUBE_M / 2
-    corner = {
-        (a, b, c): _front(cube + (a * half, b * half, c * half)) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)
-    }
+    corner = {(a, b, c): _front(cube + half * _by(a, b, c)) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)}
     faces = (
         (((-1, -1, 1), (-1, 1, 1), (1, 1, 1), (1, -1, 1)), 1.08),
         (((-1, -1, -1), (-1, 1, -1), (-1, 1, 1), (-1, -1, 1)), 0.86),
@@ -234,6 +235,10 @@ def _capsule(
         side = (x * along[1] - y * along[0]) / length / np.maximum(radius, 1)
         paint = paint * (1.0 + 0.22 * np.clip(side, -1, 1))[..., None]
     part[:] = part * (1 - alpha) + paint * alpha
+
+
+def _disc(image: Image, middle: NDArray[np.float64], radius: float, colour: Colour) -> None:
+    _capsule(image, middle, middle + _by(0.01, 0), radius, radius, colour, flat=True)
 
 
 def _finish(image: Image) -> NDArray[np.uint8]:

@@ -122,7 +122,7 @@ def pick(episode: Any, plan: Pick, rng: np.random.Generator) -> None:
             "effort": (effort + rng.normal(0, 0.08, 7)).astype(np.float32),
             "gripper": np.float32(opening),
         }
-        force = rng.normal(0, 0.15, 3) + (0, 0, 9.81 * (0.4 + 0.35 * held))
+        force = rng.normal((0, 0, 9.81 * (0.4 + 0.35 * held)), 0.15)
         if not (broken and plan.fault == "force lost"):
             sensors["wrist_force"] = force.astype(np.float32)
         if step % 6 == 0:
