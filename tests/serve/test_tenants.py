@@ -112,6 +112,7 @@ OF_NO_PROJECT = {
     ("POST", "/portal/login"),
     ("POST", "/portal/logout"),
     ("POST", "/portal/project"),
+    ("POST", "/portal/theme"),
     ("POST", "/api/cli/auth/start"),
     ("POST", "/api/cli/auth/poll"),
     ("POST", "/api/cli/auth/revoke"),  # of the key it is called with

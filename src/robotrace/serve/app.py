@@ -42,6 +42,7 @@ from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
 from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
+from robotrace.serve.themes import Themes
 
 __all__ = ["create_app"]
 
@@ -80,6 +81,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         direct=not settings.asks_for_sign_in,
         store_origin=services.store.origin,
     )
+    app.add_middleware(Themes)
     app.state.metrics = operations.make_metrics(services, renders)
     app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
