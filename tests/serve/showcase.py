@@ -20,7 +20,17 @@ import httpx
 from sqlalchemy import select, update
 
 from robotrace.serve.database import Database
-from robotrace.serve.models import ApiKey, AuditEntry, Episode, EvalRun, Scenario, ScenarioResult, utc_now
+from robotrace.serve.models import (
+    DEFAULT_PROJECT_ID,
+    ApiKey,
+    AuditEntry,
+    Episode,
+    EvalRun,
+    Project,
+    Scenario,
+    ScenarioResult,
+    utc_now,
+)
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
@@ -263,6 +273,9 @@ def _spread_over_days(settings: Settings) -> None:
                     if table is not AuditEntry:
                         values["updated_at"] = moment + timedelta(seconds=40)
                     session.execute(update(table).where(table.id == number).values(**values))
+            # Limits nothing here comes near to.
+            limits = {"quota_bytes": 64 * 1024**2, "retain_ready_days": 180, "retain_archived_days": 30}
+            session.execute(update(Project).where(Project.id == DEFAULT_PROJECT_ID).values(**limits))
             for place, (number,) in enumerate(list(session.execute(select(ApiKey.id).order_by(ApiKey.id.desc())))):
                 session.execute(
                     update(ApiKey).where(ApiKey.id == number).values(created_at=now - timedelta(days=1 + 3 * place))
