@@ -55,6 +55,7 @@ class Showcase:
         eval_running: One that has not.
         recording: An episode that is still being recorded.
         long: One whose texts are as long as they may be; empty when there is none.
+        onset_ms: When the first finding of ``by_fault["NaN"]`` was.
     """
 
     by_fault: dict[str | None, str] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Showcase:
     eval_running: str = ""
     recording: str = ""
     long: str = ""
+    onset_ms: float = 0.0
 
 
 def fill_showcase(
@@ -96,6 +98,9 @@ def fill_showcase(
             _extremes(made, showcase)
         _spread_over_days(settings)
         _wait(lambda: _explained(made, showcase), "the failures are not explained")
+        if "NaN" in showcase.by_fault:
+            analysis = made.get(f"/portal/episodes/{showcase.by_fault['NaN']}.json")["analysis"]
+            showcase.onset_ms = 1000 * analysis["findings"][0]["onset_s"]
     return showcase
 
 
@@ -286,6 +291,7 @@ def _spread_over_days(settings: Settings) -> None:
 
 def _explained(made: _Api, showcase: Showcase) -> bool:
     failed = [number for fault, number in showcase.by_fault.items() if fault is not None]
+    failed += [showcase.long] if showcase.long else []
     return all(made.get(f"/portal/episodes/{number}.json")["analysis"] is not None for number in failed)
 
 
