@@ -209,7 +209,7 @@ def test_a_filter_that_is_none_is_said_to_be_and_the_rest_holds(web: httpx.Clien
 def test_every_kind_of_change_can_be_chosen() -> None:
     """What is passed to audit() anywhere begins with one of the kinds."""
     source = "".join(path.read_text() for path in Path(serve.__path__[0]).glob("*.py"))
-    kinds = set(re.findall(r'audit\((?:[^()]|\([^()]*\))*?"(\w+)\.\w+"', source))
+    kinds = set(re.findall(r'\baudit\(.{0,120}?"(\w+)\.\w+"', source, re.DOTALL)) | {"login"}  # whose end varies
     assert {"episode", "key", "portal", "project"} <= kinds
     assert kinds <= set(ACTIONS)
 

@@ -18,7 +18,7 @@ from robotrace.serve.services import ApiCaller, get_services, require_key
 
 __all__ = ["ACTIONS", "AuditEntryView", "AuditFilter", "AuditPage", "audit_filter", "list_audit", "router"]
 
-ACTIONS = ("episode", "scenario", "finding", "render", "eval", "view", "key", "device", "portal", "project")
+ACTIONS = ("episode", "scenario", "finding", "render", "eval", "view", "key", "login", "portal", "project")
 """What the names of changes begin with."""
 
 router = APIRouter(prefix="/api/audit", dependencies=[Depends(require_key)])
