@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from .showcase import Showcase
 
-__all__ = ["NO_TWIN", "PAGES", "HousePage", "address", "picture_pages"]
+__all__ = ["FILES", "NO_TWIN", "PAGES", "QUERIES", "HousePage", "address", "picture_pages"]
 
 NO_TWIN = {
     "/portal/login": "a form, and nothing to read",
     "/portal/episodes/{episode_id}/delete": "asks once more, and nothing to read",
 }
 """Pages without a JSON twin, and why."""
+FILES = {"/portal/episodes/{episode_id}/export", "/portal/episodes/{episode_id}/download"}
+"""What reads like the address of a page, and answers with a file."""
+QUERIES = {"/portal/compare": "?a={episode_id}&b={episode_id}", "/portal/policies/pairs": "?a=act-v1&b=act-v2"}
+"""Of pages that show nothing without one."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ PAGES = (
     HousePage("episode-sim", "/portal/episodes/{sim}", _EPISODE, _READY, picture=False, video=True),
     HousePage("episode-long", "/portal/episodes/{long}", _EPISODE, picture=False),
     HousePage("episode-recording", "/portal/episodes/{recording}", _EPISODE, picture=False),
+    HousePage(
+        "compare", "/portal/compare?a={failed}&b={same_place}&t={onset}ms", "/portal/compare", _READY, video=True
+    ),
+    HousePage("compare-none", "/portal/compare", "/portal/compare", picture=False),
+    HousePage("policies", "/portal/policies?reference=act-v7", "/portal/policies"),
+    HousePage("policy-pairs", "/portal/policies/pairs?a=act-v6&b=act-v7", "/portal/policies/pairs", picture=False),
     HousePage("evals", "/portal/evals", "/portal/evals"),
     HousePage("eval", "/portal/evals/{eval_run}", "/portal/evals/{eval_run_id}"),
     HousePage("eval-running", "/portal/evals/{eval_running}", "/portal/evals/{eval_run_id}", picture=False),
@@ -69,7 +79,7 @@ def address(page: HousePage, showcase: Showcase) -> str:
         failed=showcase.by_fault.get("NaN", ""),
         onset=f"{showcase.onset_ms:.0f}",
         sim=next((number for name, number in showcase.episodes.items() if name.startswith("CartPole")), ""),
-        other=showcase.by_fault.get(None, ""),
+        same_place=showcase.same_place,
         long=showcase.long,
         recording=showcase.recording,
         eval_run=showcase.eval_run,
