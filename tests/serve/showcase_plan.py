@@ -11,8 +11,8 @@ __all__ = ["PICKS", "Pick"]
 class Pick:
     """One episode of the arm.
 
-    ``fault`` is what happens in it. With ``place_of`` the number of another one, it is the same up to there: seed, cube,
-    and noise.
+    ``fault`` is what happens in it. With ``place_of`` the number of another one, it is the same up to there: seed,
+    cube and noise.
     """
 
     fault: str | None
