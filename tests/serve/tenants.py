@@ -64,17 +64,18 @@ def fill(deployment: Deployment, key: str) -> Tenant:
             found: dict[str, Any] = answer.json()
             return found
 
-        create = {"name": "secret", "policy_version": "secret-policy", "request_uploads": ["sensors"]}
+        create = {"name": "secret", "policy_version": "secret-policy", "seed": 1, "request_uploads": ["sensors"]}
         opened = post("/api/ingest/episode", create)
         # The public name need not be known on this machine.
         put = urlsplit(opened["upload_urls"][0]["url"])._replace(scheme="", netloc="").geturl()
         stored = http.put(put, content=b"x", headers={"Content-Type": "application/octet-stream"})
         assert stored.is_success
         episode = opened["episode_id"]
-        post(f"/api/ingest/episode/{episode}/finalize", {"status": "ready"})
+        post(f"/api/ingest/episode/{episode}/finalize", {"status": "ready", "metadata": {"outcome": {"success": True}}})
         run = post(
             "/api/ingest/eval-run", {"candidate_policy_version": "secret-policy", "baseline_episode_ids": [episode]}
         )["eval_run_id"]
+        post(f"/api/ingest/eval-run/{run}/finalize", {"status": "completed"})
         scenario = post("/api/verify/promote", {"baseline_episode_id": episode})["scenario_id"]
         post(
             "/api/verify/result",

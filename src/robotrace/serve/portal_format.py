@@ -9,13 +9,27 @@ from urllib.parse import urlencode
 
 from robotrace.serve.values import finite
 
-__all__ = ["FILTERS", "GLOBALS", "ago", "compare_url", "length_s", "link_ms", "number", "percent", "pretty", "utc"]
+__all__ = [
+    "FILTERS",
+    "GLOBALS",
+    "ago",
+    "compare_url",
+    "length_s",
+    "link_ms",
+    "number",
+    "percent",
+    "points",
+    "pretty",
+    "share",
+    "utc",
+]
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _AGO_LIMIT = 30 * _DAY
 _ABSENT = "–"
+_MANY = 200  # a share of fewer is known to no decimal
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:
@@ -81,6 +95,17 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def share(value: float, total: int) -> str:
+    """A share of so many: ``90%`` of a few, where a decimal would say more than is known, ``90.3%`` of 200 and more."""
+    return f"{value:.1%}" if total >= _MANY else f"{value:.0%}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in points of a per cent: ``+4.5``, ``−12.0``, ``±0.0``."""
+    text = f"{abs(difference) * 100:.1f}"
+    return f"{'±' if text == '0.0' else '+' if difference > 0 else '−'}{text}"
+
+
 def pretty(value: Any) -> str:
     """JSON to be read by people, in the order in which it was recorded."""
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -93,7 +118,9 @@ FILTERS = {
     "link_ms": link_ms,
     "number": number,
     "percent": percent,
+    "points": points,
     "pretty": pretty,
+    "share": share,
     "utc": utc,
 }
 GLOBALS = {"compare_url": compare_url}

@@ -28,7 +28,7 @@ from robotrace.serve.schemas_evals import (
 )
 from robotrace.serve.services import ApiCaller, get_services, require_key
 
-__all__ = ["gates", "promote", "router", "scenario_infos"]
+__all__ = ["checked_versions", "gates", "promote", "router", "scenario_infos"]
 
 router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
 
@@ -181,6 +181,17 @@ def gates(session: Session, project_id: int, candidates: Collection[str]) -> dic
         )
         for candidate in candidates
     }
+
+
+def checked_versions(session: Session, project_id: int, versions: Collection[str]) -> list[str]:
+    """Which of these versions have a result of a scenario of the project."""
+    query = (
+        select(ScenarioResult.candidate_policy_version)
+        .join(Scenario, Scenario.id == ScenarioResult.scenario_id)
+        .where(Scenario.project_id == project_id, ScenarioResult.candidate_policy_version.in_(versions))
+        .distinct()
+    )
+    return list(session.scalars(query))
 
 
 def _standing(scenario: ScenarioInfo, result: ScenarioResult | None) -> ScenarioStanding:
