@@ -84,17 +84,20 @@ LISTS = {
     ("GET", "/portal/episodes.json"): Asked(),
     ("GET", "/portal/evals"): Asked(),
     ("GET", "/portal/evals.json"): Asked(),
-    ("GET", "/portal/policies"): Asked(),
-    ("GET", "/portal/policies.json"): Asked(),
-    ("GET", "/portal/policies/pairs"): Asked(query="?a=secret-policy&b=secret-policy"),
-    ("GET", "/portal/policies/pairs.json"): Asked(query="?a=secret-policy&b=secret-policy"),
     ("GET", "/portal/verify"): Asked(query="?candidate=secret-policy"),
     ("GET", "/portal/verify.json"): Asked(query="?candidate=secret-policy"),
     ("GET", "/portal/api-keys"): Asked(),
     ("GET", "/portal/api-keys.json"): Asked(),
 }
 # Of the caller's project; see the tests below.
-OF_THE_CALLER = {("POST", "/api/episodes/archive"), ("GET", "/api/storage")}
+OF_THE_CALLER = {
+    ("POST", "/api/episodes/archive"),
+    ("GET", "/api/storage"),
+    ("GET", "/portal/policies"),
+    ("GET", "/portal/policies.json"),
+    ("GET", "/portal/policies/pairs"),
+    ("GET", "/portal/policies/pairs.json"),
+}
 # What makes things makes them in the caller's or viewer's project; see the tests below.
 MAKES = {
     ("POST", "/api/ingest/episode"),
@@ -331,6 +334,16 @@ def test_of_another_projects_episodes_none_is_archived_or_counted(
     assert before["project"] == "other"
     fill(deployment, owner.key)
     assert as_other.get("/api/storage").json() == before
+
+
+def test_sums_and_pairs_are_of_the_viewers_own_episodes(as_owner: httpx.Client, as_other: httpx.Client) -> None:
+    pairs = "/pairs.json?a=secret-policy&b=secret-policy"
+    assert [row["policy_version"] for row in as_owner.get("/portal/policies.json").json()["policies"]]
+    assert as_owner.get(f"/portal/policies{pairs}").json()["pairs"]
+    assert as_other.get("/portal/policies.json?reference=secret-policy").json()["policies"] == []
+    assert as_other.get(f"/portal/policies{pairs}").json()["pairs"] == []
+    assert "No policies yet" in as_other.get("/portal/policies").text
+    assert "No seed in common" in as_other.get(f"/portal/policies{pairs.replace('.json', '')}").text
 
 
 def test_the_metrics_of_all_projects_are_not_for_the_key_of_one(owner: Tenant, as_other: httpx.Client) -> None:
