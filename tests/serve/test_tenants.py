@@ -57,6 +57,7 @@ BY_ID = {
     ("POST", "/api/verify/result"): Asked(
         {"scenario_id": "{scenario_id}", "candidate_policy_version": "v", "metrics": {}}
     ),
+    ("DELETE", "/api/verify/scenarios/{scenario_id}"): Asked(),
     ("DELETE", "/api/keys/{key_id}"): Asked(),
     ("GET", "/portal/episodes/{episode_id}"): Asked(),
     ("GET", "/portal/episodes/{episode_id}.json"): Asked(),
@@ -71,6 +72,8 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/findings/{code}/feedback"): Asked(form={"label": "wrong"}),
     ("GET", "/portal/evals/{eval_run_id}"): Asked(),
     ("GET", "/portal/evals/{eval_run_id}.json"): Asked(),
+    ("POST", "/portal/verify/{scenario_id}"): Asked(form={"severity": "info"}),
+    ("POST", "/portal/verify/{scenario_id}/remove"): Asked(form={}),
     ("POST", "/portal/api-keys/{key_id}/revoke"): Asked(form={}),
 }
 # Lists and sums: of the other project's things nothing shows.

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from robotrace.serve.candidates import checked_versions
 from robotrace.serve.episodes import EpisodeFilter, episode_filter
 from robotrace.serve.models import EvalRun
 from robotrace.serve.pages import page
@@ -20,7 +21,7 @@ from robotrace.serve.portal_rates import Difference, PairedRates, Rate, differen
 from robotrace.serve.portal_tables import address, columns_of, in_order, read_leniently, read_sort
 from robotrace.serve.schemas import Utc
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
-from robotrace.serve.verify import checked_versions, gates
+from robotrace.serve.verify import gates
 
 __all__ = ["PairsView", "PoliciesView", "PolicyView", "SeedPairView", "router"]
 

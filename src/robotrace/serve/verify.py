@@ -28,7 +28,14 @@ from robotrace.serve.schemas_evals import (
 )
 from robotrace.serve.services import ApiCaller, get_services, require_key
 
-__all__ = ["checked_versions", "gates", "promote", "router", "scenario_infos"]
+__all__ = [
+    "gates",
+    "promote",
+    "remove_scenario",
+    "router",
+    "scenario_infos",
+    "scenario_or_404",
+]
 
 router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
 
@@ -62,9 +69,7 @@ def check_gate(body: CheckGate, request: Request, caller: ApiCaller, response: R
 def push_scenario_result(body: PushScenarioResult, request: Request, caller: ApiCaller) -> StoredScenarioResult:
     """Store how a candidate did on a scenario; a repeat for the same eval run replaces the result and keeps its id."""
     with get_services(request).database.write() as session:
-        scenario = session.get(Scenario, body.scenario_id)
-        if scenario is None or scenario.project_id != caller.project_id:
-            raise HTTPException(404, "there is no such scenario")
+        scenario_or_404(session, body.scenario_id, caller.project_id)
         refuse_unknown_candidate_episode(session, body.candidate_episode_id, caller.project_id)
         result_id, created_at = str(uuid.uuid4()), utc_now()
         if body.eval_run_id is not None:
@@ -107,6 +112,38 @@ def push_scenario_result(body: PushScenarioResult, request: Request, caller: Api
             created_at=result.created_at,
             updated_at=result.updated_at,
         )
+
+
+@router.delete("/scenarios/{scenario_id}", status_code=204, response_class=Response)
+def delete_scenario(scenario_id: str, request: Request, caller: ApiCaller) -> Response:
+    """Take a scenario out of the gate for good, with its results; its episode stays."""
+    with get_services(request).database.write() as session:
+        remove_scenario(session, caller, scenario_id)
+    return Response(status_code=204)
+
+
+def scenario_or_404(session: Session, scenario_id: str, project_id: int) -> Scenario:
+    """The scenario of a project.
+
+    Raises:
+        HTTPException: 404 when there is none; of a scenario of another project it says the same.
+    """
+    scenario = session.get(Scenario, scenario_id)
+    if scenario is None or scenario.project_id != project_id:
+        raise HTTPException(404, "there is no such scenario")
+    return scenario
+
+
+def remove_scenario(session: Session, actor: HasActor, scenario_id: str) -> None:
+    """Delete a scenario and its results; its episode stays.
+
+    Raises:
+        HTTPException: 404 when there is no such scenario.
+    """
+    scenario = scenario_or_404(session, scenario_id, actor.project_id)
+    details = {"baseline_episode_id": scenario.baseline_episode_id, "severity": scenario.severity}
+    audit(session, actor, "scenario.deleted", scenario.id, name=scenario.name, **details)
+    session.delete(scenario)
 
 
 def promote(
@@ -181,17 +218,6 @@ def gates(session: Session, project_id: int, candidates: Collection[str]) -> dic
         )
         for candidate in candidates
     }
-
-
-def checked_versions(session: Session, project_id: int, versions: Collection[str]) -> list[str]:
-    """Which of these versions have a result of a scenario of the project."""
-    query = (
-        select(ScenarioResult.candidate_policy_version)
-        .join(Scenario, Scenario.id == ScenarioResult.scenario_id)
-        .where(Scenario.project_id == project_id, ScenarioResult.candidate_policy_version.in_(versions))
-        .distinct()
-    )
-    return list(session.scalars(query))
 
 
 def _standing(scenario: ScenarioInfo, result: ScenarioResult | None) -> ScenarioStanding:
