@@ -1,4 +1,4 @@
-"""The whole loop in a real Chromium: a failure, its finding, the instant, a colleague's browser, a scenario, its gate."""
+"""The whole loop in a real Chromium: a failure, its finding, the instant, the link, a scenario, the gate."""
 
 from __future__ import annotations
 
