@@ -30,7 +30,7 @@ def candidate_before(session: Session, project_id: int, candidate: str) -> str |
     return session.scalar(query.limit(1))
 
 
-def _by_latest_result(project_id: int) -> Select[tuple[str]]:
+def _by_latest_result(project_id: int) -> Select[str]:
     return (
         select(ScenarioResult.candidate_policy_version)
         .join(Scenario, Scenario.id == ScenarioResult.scenario_id)

@@ -159,7 +159,7 @@ def _squares(
         .group_by(Episode.policy_version)
     )
     for version, squares in session.execute(query):
-        if squares is not None:
+        if version is not None and squares is not None:
             yield version, squares
 
 
@@ -228,8 +228,9 @@ def _by_case(
         .limit(_MAX_EPISODES)
     )
     found: dict[tuple[str | None, str | None, int], PairedEpisode] = {}
-    for env, robot, seed, *episode in session.execute(query):
-        found.setdefault((env, robot, seed), PairedEpisode(*episode))
+    for env, robot, seed, episode_id, success, reward, failure_time_s in session.execute(query):
+        if seed is not None and success is not None:  # the query says so
+            found.setdefault((env, robot, seed), PairedEpisode(episode_id, success, reward, failure_time_s))
     return found
 
 

@@ -113,7 +113,8 @@ def exact_mcnemar(pairs: Pairs) -> float:
     for count in range(fewer + 1):
         below += term
         term = term * (uneven - count) // (count + 1)
-    return min(1.0, 2 * below / 2**uneven)
+    share: float = 2 * below / (1 << uneven)
+    return min(1.0, share)
 
 
 def _hybrid(one: float, of_one: Interval, two: float, of_two: Interval, phi: float) -> Interval:
