@@ -63,6 +63,10 @@ BY_ID = {
     ("GET", "/portal/episodes/{episode_id}.json"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/frames.bin"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/series.bin"): Asked(),
+    ("POST", "/portal/episodes/{episode_id}/archive"): Asked(form={}),
+    ("POST", "/portal/episodes/{episode_id}/restore"): Asked(form={}),
+    ("GET", "/portal/episodes/{episode_id}/delete"): Asked(),
+    ("POST", "/portal/episodes/{episode_id}/delete"): Asked(form={"force": "true"}),
     ("POST", "/portal/episodes/{episode_id}/promote"): Asked(form={"severity": "critical"}),
     ("POST", "/portal/episodes/{episode_id}/render"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/render/cancel"): Asked(form={}),
@@ -91,6 +95,8 @@ LISTS = {
     ("GET", "/portal/verify.json"): Asked(query="?candidate=secret-policy"),
     ("GET", "/portal/api-keys"): Asked(),
     ("GET", "/portal/api-keys.json"): Asked(),
+    ("GET", "/portal/audit"): Asked(),
+    ("GET", "/portal/audit.json"): Asked(query="?limit=200"),
 }
 # Of the caller's project; see the tests below.
 OF_THE_CALLER = {
@@ -100,6 +106,10 @@ OF_THE_CALLER = {
     ("GET", "/portal/policies.json"),
     ("GET", "/portal/policies/pairs"),
     ("GET", "/portal/policies/pairs.json"),
+    ("GET", "/portal/storage"),
+    ("GET", "/portal/storage.json"),
+    ("GET", "/portal/about"),
+    ("GET", "/portal/about.json"),
 }
 # What makes things makes them in the caller's or viewer's project; see the tests below.
 MAKES = {
@@ -118,6 +128,7 @@ OF_NO_PROJECT = {
     ("POST", "/portal/login"),
     ("POST", "/portal/logout"),
     ("POST", "/portal/project"),
+    ("POST", "/portal/theme"),
     ("POST", "/api/cli/auth/start"),
     ("POST", "/api/cli/auth/poll"),
     ("POST", "/api/cli/auth/revoke"),  # of the key it is called with
