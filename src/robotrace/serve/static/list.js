@@ -1,22 +1,34 @@
-// The list of episodes: copy buttons, and an empty list that fills itself once the first episode arrives.
+// The list of episodes: what moves on it.
 
+import { BulkActions } from "./bulk.js";
 import { wireCopyButtons } from "./clipboard.js";
+import { wireFilters } from "./filters.js";
+import { wireKeys } from "./list_keys.js";
+import { LiveRows } from "./live.js";
+import { keepTimes } from "./relative.js";
+import { Selection } from "./selection.js";
 
-const POLL_MS = 3000;
+const root = document.getElementById("list");
+const form = document.getElementById("bulk");
+const body = form?.querySelector("tbody");
+const selection = form && new Selection(form);
 
-async function waitForTheFirst(url) {
-  try {
-    const answer = await fetch(url);
-    if (answer.ok && (await answer.json()).episodes.length) {
-      location.reload();
-      return;
-    }
-  } catch {
-    // The deployment is being restarted: keep asking.
-  }
-  setTimeout(() => waitForTheFirst(url), POLL_MS);
+/** Whether a row that moved now would move under a hand. */
+function isBusy() {
+  return Boolean(
+    body && (body.matches(":hover") || body.contains(document.activeElement) || selection.rows.length || document.querySelector("dialog[open]")),
+  );
 }
 
 wireCopyButtons();
-const waiting = document.getElementById("waiting");
-if (waiting) waitForTheFirst(waiting.dataset.json);
+wireFilters(root);
+keepTimes(root);
+const live = new LiveRows(root, { onChange: () => selection?.show(), isBusy });
+if (form) {
+  new BulkActions(form, selection, () => live.schedule(0));
+  wireKeys(body, {
+    pick: (row, range) => selection.pick(row, range || !row.querySelector("input[name=id]").checked, range),
+    clear: () => selection.clear(),
+    fresh: () => live.showFresh(),
+  });
+}
