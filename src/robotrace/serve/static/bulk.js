@@ -107,6 +107,7 @@ export class BulkActions {
     const paragraph = document.createElement("p");
     paragraph.textContent = text;
     this.said.replaceChildren(paragraph);
+    this.said.classList.add("toast");
     this.said.hidden = false;
     if (!undo) return;
     const button = document.createElement("button");
