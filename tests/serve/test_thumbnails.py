@@ -52,7 +52,12 @@ def test_it_shows_the_frame_of_a_time_or_the_middle(video, at_s, frame):
 
 
 def test_it_is_small_and_in_the_videos_proportions(tmp_path):
-    for size, expected in (((480, 640), (144, 192)), ((96, 256), (72, 192)), ((400, 100), (144, 36)), ((48, 64), (48, 64))):
+    for size, expected in (
+        ((480, 640), (144, 192)),
+        ((96, 256), (72, 192)),
+        ((400, 100), (144, 36)),
+        ((48, 64), (48, 64)),
+    ):
         image = np.tile(np.linspace(0, 255, size[1], dtype=np.uint8)[None, :, None], (size[0], 1, 3))
         write_video(tmp_path / "v.mp4", constant_rate(5), [image] * 5, 30)
         jpeg = thumbnail(tmp_path / "v.mp4")
@@ -145,7 +150,9 @@ def test_there_is_none_before_the_end_and_none_without_a_video(web, deployment, 
 def test_it_goes_with_its_episode(web, deployment, api, settings, policy, video):
     kept = settings.thumbnails_dir
     before = set(kept.iterdir()) if kept.exists() else set()
-    episode = publish(deployment, files={"video": video}, create={"policy_version": policy}, finalize={"status": "ready"})
+    episode = publish(
+        deployment, files={"video": video}, create={"policy_version": policy}, finalize={"status": "ready"}
+    )
     web.get(address(web, policy))
     (picture,) = set(kept.iterdir()) - before
     assert api.http.delete(f"/api/episodes/{episode}").status_code == 204

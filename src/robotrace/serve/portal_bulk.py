@@ -168,7 +168,11 @@ def _change(
 
 
 def _answer(
-    wanted: Wanted, action: str, done: list[str], unchanged: list[str], baselines: set[str] | frozenset[str] = frozenset()
+    wanted: Wanted,
+    action: str,
+    done: list[str],
+    unchanged: list[str],
+    baselines: set[str] | frozenset[str] = frozenset(),
 ) -> Response | BulkResult:
     left = [each for each in wanted.ids if each not in done and each not in unchanged]
     refused = [Refused(id=each, reason=_BASELINE if each in baselines else _MISSING) for each in left]

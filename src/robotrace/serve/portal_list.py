@@ -139,7 +139,7 @@ def list_page(
     except HTTPException:
         # A cursor cut off on its way through a chat: the newest page is what comes closest.
         return RedirectResponse(list_url(typed))
-    empty = not (found.episodes or typed or cursor)
+    empty = not (found.episodes or typed or cursor or error)
     with services.database.read() as session:
         views = [] if empty else list_views(session, viewer.project_id)
     query = query_of(typed)
@@ -199,7 +199,9 @@ def episodes_rows(
         return Response(status_code=304, headers=headers)
     found = episode_list(services, viewer, filters, limit=limit, cursor=cursor)
     next_url = list_url(typed, cursor=found.next) if found.next else None
-    return HTMLResponse(fragment("_episodes_fragment.html", episodes=found.episodes, next_url=next_url), headers=headers)
+    return HTMLResponse(
+        fragment("_episodes_fragment.html", episodes=found.episodes, next_url=next_url), headers=headers
+    )
 
 
 @router.get("/portal/filter-values.json")
