@@ -10,12 +10,11 @@ import av
 import httpx
 import numpy as np
 import pytest
+from polling import eventually
 
 from robotrace.serve import thumbnail_cache
 from robotrace.serve.frame_times import VideoError
 from robotrace.serve.thumbnails import HEIGHT, WIDTH, thumbnail
-
-from polling import eventually
 
 from .portal_fixtures import constant_rate, publish, write_video
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, select
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, select
 from sqlalchemy.orm import Session, defer
 
 from robotrace.serve.analyses import analysis_view, explain_when_outdated
@@ -198,13 +198,11 @@ def list_episodes(
     return page, cursor_of(page[-1].created_at, page[-1].id) if len(rows) > limit else None
 
 
-def one_page(
-    columns: Select[Any], project_id: int, filters: EpisodeFilter, *, limit: int, cursor: str | None
-) -> Select[Any]:
+def one_page(columns: Any, project_id: int, filters: EpisodeFilter, *, limit: int, cursor: str | None) -> Any:
     """The query of a page as :func:`list_episodes` has it, and of one episode more, which says whether that is all.
 
     Args:
-        columns: What of each episode.
+        columns: A ``select()`` of what is wanted of each episode.
         project_id: The project.
         filters: Which episodes.
         limit: The episodes of the page.

@@ -37,7 +37,7 @@ def save_view(session: Session, actor: HasActor, name: str, query: str) -> Saved
     """
     if not query or len(query) > _MAX_QUERY:
         raise HTTPException(400, "a view keeps filters; set some first" if not query else "these filters are too long")
-    if session.scalar(select(func.count()).where(SavedView.project_id == actor.project_id)) >= _MOST:
+    if len(list_views(session, actor.project_id)) >= _MOST:
         raise HTTPException(409, f"a project has at most {_MOST} views; delete one first")
     view = SavedView(
         project_id=actor.project_id, name=_free_name(session, actor, name), query=query, created_at=utc_now()

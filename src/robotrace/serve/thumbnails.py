@@ -29,7 +29,7 @@ _MAX_DECODING_S = 2.0
 # An 8K frame; as RGB 100 MB.
 _MAX_PIXELS = 7680 * 4320
 _DECODERS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d"})
-# Grey levels that a picture spans at least, but for its outermost hundredths: a scene that has not appeared yet has less.
+# Levels that a picture spans at least, but for its outermost hundredths; before a scene has appeared there are less.
 _BLANK_SPAN = 8
 
 
