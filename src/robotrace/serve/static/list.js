@@ -1,34 +1,7 @@
-// The list of episodes: what moves on it.
+// What every page with a list has: copy buttons, and times that stay true.
 
-import { BulkActions } from "./bulk.js";
 import { wireCopyButtons } from "./clipboard.js";
-import { wireFilters } from "./filters.js";
-import { wireKeys } from "./list_keys.js";
-import { LiveRows } from "./live.js";
 import { keepTimes } from "./relative.js";
-import { Selection } from "./selection.js";
-
-const root = document.getElementById("list");
-const form = document.getElementById("bulk");
-const body = form?.querySelector("tbody");
-const selection = form && new Selection(form);
-
-/** Whether a row that moved now would move under a hand. */
-function isBusy() {
-  return Boolean(
-    body && (body.matches(":hover") || body.contains(document.activeElement) || selection.rows.length || document.querySelector("dialog[open]")),
-  );
-}
 
 wireCopyButtons();
-wireFilters(root);
-keepTimes(root);
-const live = new LiveRows(root, { onChange: () => selection?.show(), isBusy });
-if (form) {
-  new BulkActions(form, selection, () => live.schedule(0));
-  wireKeys(body, {
-    pick: (row, range) => selection.pick(row, range || !row.querySelector("input[name=id]").checked, range),
-    clear: () => selection.clear(),
-    fresh: () => live.showFresh(),
-  });
-}
+keepTimes();

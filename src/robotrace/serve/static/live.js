@@ -34,10 +34,11 @@ export class LiveRows {
     this.changedAt = performance.now();
     this.announcedAt = -Infinity;
     this.tag = null;
+    this.asked = 0; // counts requests: an answer that was overtaken by another one tells of the past
     this.waiting = null; // rows of the latest answer while new ones wait to be shown
     this.failures = 0;
     this.fresh?.addEventListener("click", () => this.showFresh());
-    document.addEventListener("visibilitychange", () => this.schedule(0));
+    document.addEventListener("visibilitychange", () => this.look());
     this.body?.addEventListener("pointerleave", () => this.settle());
     this.schedule(POLL_MS);
   }
@@ -47,25 +48,35 @@ export class LiveRows {
     if (!document.hidden && !this.stopped) this.timer = setTimeout(() => this.poll(), delay);
   }
 
+  /** Ask at once; an answer on its way is from before what happened. */
+  look() {
+    this.asked += 1;
+    this.schedule(0);
+  }
+
   async poll() {
     const began = performance.now();
+    const number = (this.asked += 1);
     try {
       const limit = Math.min(MOST_ROWS, Math.max(PAGE_ROWS, this.body?.rows.length ?? 0));
       const url = `${this.url}${this.url.includes("?") ? "&" : "?"}limit=${limit}`;
       const answer = await fetch(url, { headers: this.tag ? { "If-None-Match": this.tag } : {}, cache: "no-store" });
+      const text = answer.status === 200 ? await answer.text() : "";
+      if (number !== this.asked) return;
       this.failures = 0;
       if (answer.status === 401) {
         this.stopped = true; // signed out meanwhile; the next click says so
         return;
       }
-      if (answer.ok) {
+      if (text) {
         this.tag = answer.headers.get("ETag");
         this.changedAt = performance.now();
-        this.take(new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("table"));
+        this.take(new DOMParser().parseFromString(text, "text/html").querySelector("table"));
       } else if (answer.status !== 304) {
         this.failures += 1;
       }
     } catch {
+      if (number !== this.asked) return;
       this.failures += 1; // the deployment is being restarted: keep asking
     }
     this.settle();
@@ -123,6 +134,7 @@ export class LiveRows {
       return;
     }
     for (const row of this.body?.querySelectorAll("[data-gone]") ?? []) row.remove();
+    if (this.body && !this.body.rows.length && !this.waiting) location.reload(); // it says why there are none
     if (this.waiting && scrollY < 200) this.showFresh();
     else this.offer();
   }
