@@ -10,8 +10,9 @@ import httpx
 
 from robotrace.serve.audit import Actor
 from robotrace.serve.database import Database
-from robotrace.serve.keys import create_key
+from robotrace.serve.keys import create_key, find_key
 from robotrace.serve.projects import create_project
+from robotrace.serve.saved_views import save_view
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
@@ -64,24 +65,31 @@ def fill(deployment: Deployment, key: str) -> Tenant:
             found: dict[str, Any] = answer.json()
             return found
 
-        create = {"name": "secret", "policy_version": "secret-policy", "request_uploads": ["sensors"]}
+        create = {"name": "secret", "policy_version": "secret-policy", "seed": 1, "request_uploads": ["sensors"]}
         opened = post("/api/ingest/episode", create)
         # The public name need not be known on this machine.
         put = urlsplit(opened["upload_urls"][0]["url"])._replace(scheme="", netloc="").geturl()
         stored = http.put(put, content=b"x", headers={"Content-Type": "application/octet-stream"})
         assert stored.is_success
         episode = opened["episode_id"]
-        post(f"/api/ingest/episode/{episode}/finalize", {"status": "ready"})
+        post(f"/api/ingest/episode/{episode}/finalize", {"status": "ready", "metadata": {"outcome": {"success": True}}})
         run = post(
             "/api/ingest/eval-run", {"candidate_policy_version": "secret-policy", "baseline_episode_ids": [episode]}
         )["eval_run_id"]
+        post(f"/api/ingest/eval-run/{run}/finalize", {"status": "completed"})
         scenario = post("/api/verify/promote", {"baseline_episode_id": episode})["scenario_id"]
         post(
             "/api/verify/result",
             {"scenario_id": scenario, "candidate_policy_version": "secret-policy", "metrics": {}, "status": "fail"},
         )
         key_id = http.get("/api/keys").json()["keys"][0]["key_id"]
-    return Tenant(key, {"episode_id": episode, "eval_run_id": run, "scenario_id": scenario, "key_id": key_id})
+    # Not by its form: signing in is limited.
+    with deployment._server.config.app.state.services.database.write() as session:
+        project_id = find_key(session, key).project_id
+        query = f"policy_version=secret-policy&name={episode}"
+        view_id = str(save_view(session, Actor(project_id, "command line"), episode, query).id)
+    ids = {"episode_id": episode, "eval_run_id": run, "scenario_id": scenario, "key_id": key_id, "view_id": view_id}
+    return Tenant(key, ids)
 
 
 def sign_in(web: httpx.Client, key: str, next: str = "") -> httpx.Response:

@@ -27,12 +27,17 @@ def test_filtering_the_list_with_the_form(tab: Tab, deployment: Deployment, poli
     publish(deployment, create={"name": "stood", "policy_version": policy, "seed": 1}, finalize={"status": "ready"})
     tab.open(EPISODES)
     page = tab.page
-    if page.locator(".filters-toggle").is_visible():
-        page.locator(".filters-toggle").click()
+
+    def unfold() -> None:  # on a phone
+        if page.locator(".filters-toggle").is_visible():
+            page.locator(".filters-toggle").click()
+
+    unfold()
     page.get_by_label("Policy").fill(policy)
     page.get_by_role("button", name="Filter", exact=True).click()
     page.wait_for_url(lambda url: f"policy_version={policy}" in url)
     assert page.locator("[data-episode-id]").count() == 2
+    unfold()
     page.get_by_label("Status").select_option("failed")
     page.get_by_role("button", name="Filter", exact=True).click()
     page.wait_for_url(lambda url: "status=failed" in url)
@@ -102,6 +107,7 @@ def test_an_eval_run_with_long_texts_fits_on_every_screen(tab: Tab, deployment: 
     assert tab.fits
     tab.page.locator(f"[data-eval-run-id='{run}'] a").click()
     tab.page.locator("#recommendation").wait_for()
+    tab.page.wait_for_load_state()  # without its style sheets a page is wider
     assert tab.fits
 
 

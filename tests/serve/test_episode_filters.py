@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 import robotrace
-from robotrace.serve.models import Episode
+from robotrace.serve.models import Episode, EpisodeAnalysis, utc_now
 
 FAILED = {
     "status": "failed",
@@ -68,10 +68,14 @@ def test_each_filter_lets_pass_what_it_says(api, three, at_noon, query, expected
     [
         ({"has_video": "1"}, "has_video: true or false"),
         ({"success": "yes"}, "success: true or false"),
-        ({"created_after": "yesterday"}, "created_after: not a time as ISO 8601, 2026-01-31T12:00:00Z"),
+        (
+            {"created_after": "yesterday"},
+            "created_after: not a time as ISO 8601, 2026-01-31T12:00:00Z, nor how long ago, 24h",
+        ),
+        ({"created_after": "999999d"}, "created_after: longer ago than there were years"),
         (
             {"created_before": "0001-01-01T00:00:00+14:00"},
-            "created_before: not a time as ISO 8601, 2026-01-31T12:00:00Z",
+            "created_before: not a time as ISO 8601, 2026-01-31T12:00:00Z, nor how long ago, 24h",
         ),
         ({"seed": "1_000"}, "seed: not an integer"),
         ({"seed": "9" * 5000}, "seed: not a 64-bit integer"),
@@ -111,3 +115,49 @@ def test_a_filter_does_not_break_the_paging(api, three, at_noon):
         seen += [three.index(episode["episode_id"]) for episode in page["episodes"]]
         cursor = page["next"]
     assert seen == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"created_after": "90m"}, [1, 0]),
+        ({"created_after": "2h", "created_before": "1h"}, [1]),
+        ({"created_before": "1d"}, [2]),
+    ],
+)
+def test_a_time_may_be_how_long_ago_it_was(api, three, database, query, expected):
+    for episode_id, hours in zip(three, (0.5, 1.2, 30), strict=True):
+        moment = utc_now() - timedelta(hours=hours)
+        with database.write() as session:
+            session.execute(update(Episode).where(Episode.id == episode_id).values(created_at=moment))
+    answer = api.http.get("/api/episodes", params={"policy_version": "filters", **query})
+    # The newest first.
+    found = [three.index(episode["episode_id"]) for episode in answer.json()["episodes"]]
+    assert found == sorted(expected)
+
+
+def test_by_the_code_of_a_finding_and_not_by_what_is_written_in_one(api, database, policy):
+    by_code = {}
+    for code in ("battery", "frozen_sensor"):
+        by_code[code] = api.record(policy_version=policy, finalize={"status": "ready"})
+        other = {"code": "drift", "title": 'a "code": "frozen_sensor" in a text', "evidence": {"note": "battery"}}
+        findings = [other, {"code": code, "title": "x"}]
+        with database.write() as session:
+            session.merge(
+                EpisodeAnalysis(
+                    episode_id=by_code[code],
+                    analyzer_version="1",
+                    findings=findings,
+                    skipped=[],
+                    basis="",
+                    created_at=utc_now(),
+                )
+            )
+
+    def found(code):
+        answer = api.http.get("/api/episodes", params={"policy_version": policy, "finding": code})
+        return [episode["episode_id"] for episode in answer.json()["episodes"]]
+
+    assert {code: found(code) for code in by_code} == {code: [episode] for code, episode in by_code.items()}
+    assert found("frozen%sensor") == found("frozen") == []
+    assert len(found("drift")) == 2

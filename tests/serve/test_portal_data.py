@@ -48,6 +48,8 @@ def test_an_episode_in_the_list_has_every_field(portal, api, policy, npz):
     (episode,) = listed(portal, policy_version=policy)["episodes"]
     assert episode.pop("created_at").endswith("Z")
     assert episode.pop("updated_at").endswith("Z")
+    assert episode.pop("version")
+    assert episode.pop("thumbnail_url").startswith(f"/portal/episodes/{episode_id}/thumbnail.jpg?v=")
     assert episode == {
         "id": episode_id,
         "name": "n",
@@ -66,6 +68,7 @@ def test_an_episode_in_the_list_has_every_field(portal, api, policy, npz):
         "reward_total": -1.5,
         "steps": 7,
         "failure_reason": "ValueError: no",
+        "cause": None,
     }
 
 

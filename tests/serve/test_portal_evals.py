@@ -80,7 +80,8 @@ def test_the_list_shows_how_a_run_stands(web, api):
     push(api, run, "b", "failed", error="gone")
     finalize(api, run)
     shown = row_of(web.get(EVALS).text, run)
-    assert "completed nightly v2 v1 1 of 2, 1 failed 100.0% → 0.0% ▼ worse hold" in shown
+    assert shown.startswith("completed nightly v2 v1 1 of 2, 1 failed")
+    assert "base 1/1 = 100% [21%, 100%] cand. 0/1 = 0% [0%, 79%] hold success ▼ worse" in shown
 
 
 def test_the_page_of_a_run_shows_metrics_recommendation_and_reasons(web, api):
@@ -127,13 +128,104 @@ def test_baselines_link_to_both_episodes_and_one_that_is_not_there_says_so(web, 
     page = web.get(f"{EVALS}/{run}").text
     assert f'href="/portal/episodes/{baseline}"' in page
     assert f'href="/portal/episodes/{replay}"' in page
-    assert row_of(page, f'data-baseline-id="{baseline}"').startswith("complete bin picking success → unknown")
+    assert row_of(page, f'data-baseline-id="{baseline}"').startswith("not known bin picking success → unknown")
     missing = row_of(page, 'data-baseline-id="gone"')
     assert missing == "failed gone not found baseline episode gone: not found"
     assert 'href="/portal/episodes/gone"' not in page
     results = web.get(f"{EVALS}/{run}.json").json()["results"]
-    assert [result["baseline_exists"] for result in results] == [True, False]
-    assert results[0]["metrics"] == {"success_baseline": True}
+    assert {result["baseline_episode_id"]: result["baseline_exists"] for result in results} == {
+        "gone": False,
+        baseline: True,
+    }
+    assert results[1]["metrics"] == {"success_baseline": True}
+    assert f"/portal/compare?a={baseline}&amp;b={replay}" in page
+
+
+def outcomes(baseline, candidate, **more):
+    return {"metrics": {"success_baseline": baseline, "success_candidate": candidate, **more}}
+
+
+def test_a_run_is_a_paired_comparison_and_what_flipped_comes_first(web, api):
+    """Airway hyper-responsiveness, as in the test of the interval: 1 both, 1 and 7 alone, 12 neither."""
+    cells = [(True, True)] + [(False, False)] * 12 + [(False, True)] * 7 + [(True, False)]
+    run = create(api, [*map(str, range(21)), "u", "f", "p"])
+    for number, (baseline, candidate) in enumerate(cells):
+        push(api, run, str(number), **outcomes(baseline, candidate))
+    push(api, run, "u", **outcomes(None, True))
+    push(api, run, "f", "failed", error="gone")
+    view = web.get(f"{EVALS}/{run}.json").json()
+    paired = view["run"]["paired"]
+    counts = [paired[name] for name in ("both", "only_first", "only_second", "neither", "pairs")]
+    assert counts == [1, 1, 7, 12, 21]
+    assert paired["p"] == pytest.approx(0.0703125)
+    difference = paired["difference"]
+    assert (difference["low"], difference["high"]) == pytest.approx((0.026, 0.507), abs=5e-4)
+    assert [paired[side]["successes"] for side in ("first", "second")] == [2, 8]
+    order = [result["baseline_episode_id"] for result in view["results"]]
+    assert order[:9] == ["20", *map(str, range(13, 20)), "f"]
+    expected = {"broke": 1, "fixed": 7, "neither": 12, "both": 1, "unknown": 1, "failed": 1, "pending": 1}
+    assert view["run"]["outcomes"] == expected
+    page = web.get(f"{EVALS}/{run}").text
+    section = text_of(re.search(r'id="paired".*?</section>', page, re.DOTALL).group(0))
+    assert "2/21 = 10% [3%, 29%]" in section
+    assert "p = 0.0703, from the 8 of 21 baselines on which one alone succeeds" in section
+    for show in ("broke", "unknown", "failed", "pending"):
+        shown = web.get(f"{EVALS}/{run}", params={"show": show}).text
+        found = re.findall(r'data-baseline-id="([^"]+)"', shown)
+        assert found == {"broke": ["20"], "unknown": ["u"], "failed": ["f"], "pending": ["p"]}[show]
+    assert "None of them" in web.get(f"{EVALS}/{create(api)}", params={"show": "broke"}).text
+
+
+def test_results_are_sorted_by_what_the_address_says(web, api):
+    run = create(api, ["a", "b", "c", "d"])
+    for name, change, distance in (("a", -1.0, 0.5), ("b", -9.0, 2.0), ("c", 4.0, 1.0)):
+        metrics = {"reward_total_baseline": 10.0, "reward_total_candidate": 10.0 + change}
+        push(api, run, name, metrics={**metrics, "action_l2_distance": distance})
+
+    def order(sort):
+        results = web.get(f"{EVALS}/{run}.json", params={"sort": sort}).json()["results"]
+        return "".join(result["baseline_episode_id"] for result in results)
+
+    assert order("return") == "bacd"
+    assert order("-return") == "cabd"
+    assert order("-distance") == "bcad"
+    assert order("-position") == "dcba"
+    assert order("nonsense") == "abcd"
+    page = web.get(f"{EVALS}/{run}", params={"sort": "return", "show": "unknown"}).text
+    assert re.search(r'aria-sort="ascending"><a href="[^"]*show=unknown&amp;sort=-return"', page)
+
+
+def test_the_list_is_filtered_by_the_address(web, api, policy):
+    first = create(api, candidate=f"{policy}-CAND")
+    second = create(api, candidate="other", baseline_policy_version=f"{policy}-base")
+    finalize(api, second)
+
+    def shown(**params):
+        page = web.get(EVALS, params={"policy": policy, **params}).text
+        found = re.findall(r'data-eval-run-id="([^"]+)"', page)
+        listed = web.get(f"{EVALS}.json", params={"policy": policy, **params}).json()["runs"]
+        assert [run["eval_run_id"] for run in listed] == found
+        return found
+
+    assert shown() == [second, first]
+    assert shown(policy=f"{policy}-cand") == [first]
+    assert shown(status="completed") == [second]
+    assert shown(status="nonsense") == [second, first]
+    assert shown(created_after="2020-01-01") == [second, first]
+    assert shown(created_before="2020-01-01") == []
+    assert "created_after: not a time" in web.get(EVALS, params={"created_after": "noon"}).text
+    assert "No eval run matches" in web.get(EVALS, params={"policy": f"{policy}%"}).text
+
+
+def test_a_run_that_goes_on_says_where_its_page_may_ask(web, api):
+    run = create(api, ["a", "b"])
+    push(api, run, "a")
+    page = web.get(f"{EVALS}/{run}").text
+    assert f'data-json="{EVALS}/{run}.json?limit=0" data-done="1" data-count="2" data-status="running"' in page
+    answer = web.get(f"{EVALS}/{run}.json?limit=0").json()
+    assert (answer["results"], answer["next"], answer["run"]["episodes_completed"]) == ([], None, 1)
+    finalize(api, run)
+    assert "data-json" not in web.get(f"{EVALS}/{run}").text
 
 
 def test_metrics_of_any_kind_are_shown_without_falling_over(web, api):

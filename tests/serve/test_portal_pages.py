@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from robotrace.serve.portal_pages import _PAGE_SIZE
+from robotrace.serve.portal_list import PAGE_SIZE
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
@@ -50,7 +50,7 @@ def test_the_empty_portal_teaches_the_three_lines(tmp_path):
 def test_the_list_is_newest_first_and_pages_by_keyset(web, deployment, policy):
     made = [
         publish(deployment, create={"policy_version": policy}, finalize={"status": "ready"})
-        for _ in range(_PAGE_SIZE + 3)
+        for _ in range(PAGE_SIZE + 3)
     ]
     first = web.get(EPISODES, params={"policy_version": policy})
     assert rows(first) == made[:2:-1]
@@ -60,7 +60,7 @@ def test_the_list_is_newest_first_and_pages_by_keyset(web, deployment, policy):
     second = web.get(link(first, "pager-next"))
     assert rows(second) == made[2::-1]
     assert link(second, "pager-next") is None
-    assert len(rows(web.get(link(second, "pager-newest")))) == _PAGE_SIZE
+    assert len(rows(web.get(link(second, "pager-newest")))) == PAGE_SIZE
 
 
 def test_filters_come_from_the_address_and_stay_in_the_form(web, deployment, policy):

@@ -47,6 +47,9 @@ def text_of(page):
 
 
 def row_of(page, attribute):
+    """Its text, without what is folded away."""
+    page = re.sub(r"</summary>.*?</details></details>", "", page, flags=re.DOTALL)
+    page = page.replace('<span class="offscreen"> change or remove</span>', "")
     return text_of(re.search(rf"<tr[^>]*{re.escape(attribute)}[^>]*>(.*?)</tr>", page, re.DOTALL).group(1))
 
 
@@ -76,7 +79,9 @@ def test_without_a_candidate_the_recent_ones_and_every_scenario_are_shown(web, a
     assert row_of(page, 'data-candidate="v3"').startswith("blocked v3 0 of 1 critical pass, 1 open")
     assert row_of(page, 'data-candidate="v2"').startswith("passed v2 1 of 1 critical pass")
     assert row_of(page, first) == "Bin critical unknown pass claimed pass"
-    assert row_of(page, second) == "Door warning pending error pass"
+    assert row_of(page, second) == "Door warning – error ▼ broke pass"
+    assert "1 of 2 pass 1 broke" in row_of(page, 'data-candidate="v2"')
+    assert "2 of 2 pass the first" in row_of(page, 'data-candidate="v1"')
 
 
 def test_a_candidate_shows_its_gate(web, api):
@@ -175,6 +180,104 @@ def test_another_port_of_this_machine_is_another_origin(web, api):
 
 def test_a_browser_that_says_same_origin_is_believed(web, api):
     assert post_form(web, api.record(), {"Sec-Fetch-Site": "same-origin"}, severity="info").status_code == 303
+
+
+def test_what_has_changed_since_the_candidate_before_comes_first(web, api):
+    names = ("kept", "broke", "fixed", "errs", "open")
+    scenarios = {name: promote(api, name=name) for name in names}
+    before = {"kept": "pass", "broke": "pass", "fixed": "fail", "errs": "pass", "open": "pass"}
+    for name, status in before.items():
+        push(api, scenarios[name], "v1", status=status)
+    for name, status in {"kept": "pass", "broke": "fail", "fixed": "pass", "errs": "error"}.items():
+        push(api, scenarios[name], "v2", status=status)
+    view = web.get(f"{VERIFY}.json", params={"candidate": "v2"}).json()
+    assert view["against"] == "v1"
+    flips = [(flip["scenario_id"], flip["kind"], flip["before"], flip["after"]) for flip in view["flips"]]
+    assert flips == [
+        (scenarios["broke"], "broke", "pass", "fail"),
+        (scenarios["errs"], "broke", "pass", "error"),
+        (scenarios["fixed"], "fixed", "fail", "pass"),
+    ]
+    assert view["recent"][0]["flips"] == view["flips"]
+    page = web.get(VERIFY, params={"candidate": "v2"}).text
+    section = text_of(re.search(r'id="flips".*?</section>', page, re.DOTALL).group(0))
+    assert "broke broke warning pass → fail" in section
+    assert page.index('id="flips"') < page.index('id="scenarios"')
+    turned = web.get(f"{VERIFY}.json", params={"candidate": "v1", "against": "v2"}).json()
+    assert [flip["kind"] for flip in turned["flips"]] == ["broke", "fixed", "fixed"]
+    assert web.get(f"{VERIFY}.json", params={"candidate": "v1"}).json()["against"] is None
+    assert web.get(f"{VERIFY}.json", params={"candidate": "new"}).json()["against"] == "v2"
+
+
+def test_filters_of_the_address_choose_the_scenarios(web, api):
+    critical, warning = promote(api, severity="critical"), promote(api)
+    push(api, critical, "v1", status="pass")
+    push(api, critical, "v2", status="fail")
+
+    def shown(**params):
+        page = web.get(VERIFY, params=params).text
+        found = re.findall(r'<tr data-scenario-id="([^"]+)"', page)
+        assert web.get(f"{VERIFY}.json", params=params).json()["shown"] == found
+        return found
+
+    for params in ({}, {"candidate": "v2"}):
+        assert shown(**params) == [critical, warning]
+        assert shown(**params, severity="critical") == shown(**params, state="fail") == [critical]
+        assert shown(**params, state="pending") == shown(**params, severity="warning") == [warning]
+        assert shown(**params, state="broke") == [critical]
+        assert shown(**params, severity="nonsense") == [critical, warning]
+    assert shown(candidate="v1", state="fail") == []
+    assert "No scenario matches" in web.get(VERIFY, params={"state": "error"}).text
+
+
+def test_each_scenario_leads_to_its_failure_and_to_the_comparison(web, api):
+    baseline = api.record(finalize={"status": "failed", "failure_time_s": 1.25, "duration_s": 2.0})
+    scenario, replay = promote(api, baseline_episode_id=baseline), api.record(source="replay")
+    push(api, scenario, status="fail", candidate_episode_id=replay)
+    for params in ({}, {"candidate": "v2"}):
+        page = unescape(web.get(VERIFY, params=params).text)
+        assert f'href="/portal/episodes/{baseline}?t=1250ms"' in page
+        assert f'href="/portal/compare?a={baseline}&b={replay}"' in page
+    moments = web.get(f"{VERIFY}.json").json()["scenarios"][0]["moments"]
+    assert moments == [{"label": "failure", "at_s": 1.25}]
+
+
+def test_the_severity_is_changed_on_the_page_which_stays_as_it_was(web, api):
+    scenario = promote(api, name="Bin")
+    back = "candidate=v2&severity=warning&state=&evil=1"
+    answer = web.post(
+        f"{VERIFY}/{scenario}", data={"severity": "critical", "back": back}, headers=own(web), follow_redirects=False
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{VERIFY}?candidate=v2&severity=warning")
+    shown = web.get(f"{VERIFY}.json").json()["scenarios"][0]
+    assert (shown["severity"], shown["name"]) == ("critical", "Bin")
+    wrong = web.post(f"{VERIFY}/{scenario}", data={"severity": "fatal"}, headers=own(web))
+    assert (wrong.status_code, wrong.json()["error"][:8]) == (400, "severity")
+    foreign = web.post(f"{VERIFY}/{scenario}", data={"severity": "info"}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert foreign.status_code == 403
+    assert web.get(f"{VERIFY}.json").json()["scenarios"][0]["severity"] == "critical"
+
+
+@pytest.mark.parametrize("way", ["form", "api"])
+def test_a_scenario_is_taken_away_with_its_results_and_its_episode_stays(web, api, way):
+    episode = api.record()
+    scenario = promote(api, baseline_episode_id=episode, severity="critical", name="Bin")
+    push(api, scenario, status="fail")
+    if way == "form":
+        refused = web.post(f"{VERIFY}/{scenario}/remove", data={}, headers={"Sec-Fetch-Site": "cross-site"})
+        assert refused.status_code == 403
+        answer = web.post(f"{VERIFY}/{scenario}/remove", data={"back": ""}, headers=own(web))
+        assert (answer.status_code, answer.headers["location"]) == (303, VERIFY)
+    else:
+        assert api.http.delete(f"/api/verify/scenarios/{scenario}").status_code == 204
+        assert api.http.delete(f"/api/verify/scenarios/{scenario}").status_code == 404
+    view = web.get(f"{VERIFY}.json", params={"candidate": "v2"}).json()
+    assert (view["scenarios"], view["recent"], view["gate"]["passed"]) == ([], [], True)
+    assert web.get(f"/portal/episodes/{episode}.json").json()["scenario"] is None
+    entry = api.http.get("/api/audit").json()["entries"][0]
+    assert (entry["action"], entry["target"]) == ("scenario.deleted", scenario)
+    assert entry["details"] == {"name": "Bin", "baseline_episode_id": episode, "severity": "critical"}
+    assert promote(api, baseline_episode_id=episode) != scenario
 
 
 def test_markup_in_anything_a_client_sends_is_text_and_nothing_is_inline(web, api):

@@ -57,11 +57,16 @@ BY_ID = {
     ("POST", "/api/verify/result"): Asked(
         {"scenario_id": "{scenario_id}", "candidate_policy_version": "v", "metrics": {}}
     ),
+    ("DELETE", "/api/verify/scenarios/{scenario_id}"): Asked(),
     ("DELETE", "/api/keys/{key_id}"): Asked(),
     ("GET", "/portal/episodes/{episode_id}"): Asked(),
     ("GET", "/portal/episodes/{episode_id}.json"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/frames.bin"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/series.bin"): Asked(),
+    ("GET", "/portal/episodes/{episode_id}/thumbnail.jpg"): Asked(),
+    ("POST", "/portal/bulk/download"): Asked(form={"id": "{episode_id}"}),
+    ("POST", "/portal/views/{view_id}/rename"): Asked(form={"name": "another"}),
+    ("POST", "/portal/views/{view_id}/delete"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/archive"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/restore"): Asked(form={}),
     ("GET", "/portal/episodes/{episode_id}/delete"): Asked(),
@@ -75,6 +80,8 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/findings/{code}/feedback"): Asked(form={"label": "wrong"}),
     ("GET", "/portal/evals/{eval_run_id}"): Asked(),
     ("GET", "/portal/evals/{eval_run_id}.json"): Asked(),
+    ("POST", "/portal/verify/{scenario_id}"): Asked(form={"severity": "info"}),
+    ("POST", "/portal/verify/{scenario_id}/remove"): Asked(form={}),
     ("POST", "/portal/api-keys/{key_id}/revoke"): Asked(form={}),
 }
 # Lists and sums: of the other project's things nothing shows.
@@ -86,6 +93,8 @@ LISTS = {
     ("GET", "/api/audit"): Asked(query="?limit=200"),
     ("GET", "/portal/episodes"): Asked(),
     ("GET", "/portal/episodes.json"): Asked(),
+    ("GET", "/portal/episodes.rows"): Asked(),
+    ("GET", "/portal/views.json"): Asked(),
     ("GET", "/portal/evals"): Asked(),
     ("GET", "/portal/evals.json"): Asked(),
     ("GET", "/portal/verify"): Asked(query="?candidate=secret-policy"),
@@ -99,10 +108,19 @@ LISTS = {
 OF_THE_CALLER = {
     ("POST", "/api/episodes/archive"),
     ("GET", "/api/storage"),
+    ("GET", "/portal/policies"),
+    ("GET", "/portal/policies.json"),
+    ("GET", "/portal/policies/pairs"),
+    ("GET", "/portal/policies/pairs.json"),
     ("GET", "/portal/storage"),
     ("GET", "/portal/storage.json"),
     ("GET", "/portal/about"),
     ("GET", "/portal/about.json"),
+    ("GET", "/portal/filter-values.json"),
+    ("POST", "/portal/bulk/archive"),
+    ("POST", "/portal/bulk/restore"),
+    ("POST", "/portal/bulk/promote"),
+    ("POST", "/portal/bulk/delete"),
 }
 # What makes things makes them in the caller's or viewer's project; see the tests below.
 MAKES = {
@@ -110,6 +128,7 @@ MAKES = {
     ("POST", "/api/ingest/eval-run"),
     ("POST", "/api/keys"),
     ("POST", "/portal/api-keys"),
+    ("POST", "/portal/views"),
     ("GET", "/cli/auth"),
     ("POST", "/cli/auth"),
 }
@@ -150,7 +169,7 @@ def owner(deployment: Deployment, settings: Settings) -> Tenant:
 @pytest.fixture(scope="module")
 def other(deployment: Deployment, settings: Settings) -> Tenant:
     key = new_key(settings, add_project(settings, "other"))
-    return Tenant(key, {"episode_id": "", "eval_run_id": "", "scenario_id": "", "key_id": ""})
+    return Tenant(key, dict.fromkeys(("episode_id", "eval_run_id", "scenario_id", "key_id", "view_id"), ""))
 
 
 @contextmanager
@@ -198,7 +217,7 @@ def ask(http: httpx.Client, method: str, path: str, asked: Asked, ids: dict[str,
         method,
         filled(path + asked.query, {"kind": "sensors", "code": "unexplained", **ids}),
         json=filled(asked.body, ids),
-        data=asked.form,
+        data=filled(asked.form, ids),
         # An empty form is one all the same.
         headers={"Content-Type": "application/x-www-form-urlencoded"} if asked.form is not None else {},
     )
@@ -215,7 +234,8 @@ def answered(answer: httpx.Response, ids: dict[str, str]) -> tuple[int, str, dic
 
 def missing() -> dict[str, str]:
     # As long as the real ones: the length is in a header.
-    return {name: str(uuid.uuid4()) for name in ("episode_id", "eval_run_id", "scenario_id")} | {"key_id": "9"}
+    ids = {name: str(uuid.uuid4()) for name in ("episode_id", "eval_run_id", "scenario_id")}
+    return ids | {"key_id": "9", "view_id": "99999"}
 
 
 def test_every_route_has_a_decision_about_projects(deployment: Deployment) -> None:
@@ -250,7 +270,7 @@ def test_the_owner_is_not_answered_that_way(
     own = fill(deployment, new_key(settings, 1))
     answer = ask(as_owner, method, path, BY_ID[method, path], own.ids)
     # The episode has no video, is not rendered, and its file is no NPZ.
-    expected = {"/frames.bin": 404, "/render.json": 404, "/series.bin": 200, "/render": 409}
+    expected = {"/frames.bin": 404, "/thumbnail.jpg": 404, "/render.json": 404, "/series.bin": 200, "/render": 409}
     status = next((code for end, code in expected.items() if path.endswith(end)), None)
     assert answer.status_code == status if status else answer.status_code < 400, answer.text
     assert "/portal/login" not in answer.headers.get("location", "")
@@ -341,6 +361,36 @@ def test_of_another_projects_episodes_none_is_archived_or_counted(
     assert before["project"] == "other"
     fill(deployment, owner.key)
     assert as_other.get("/api/storage").json() == before
+
+
+def test_sums_and_pairs_are_of_the_viewers_own_episodes(as_owner: httpx.Client, as_other: httpx.Client) -> None:
+    pairs = "/pairs.json?a=secret-policy&b=secret-policy"
+    assert [row["policy_version"] for row in as_owner.get("/portal/policies.json").json()["policies"]]
+    assert as_owner.get(f"/portal/policies{pairs}").json()["pairs"]
+    assert as_other.get("/portal/policies.json?reference=secret-policy").json()["policies"] == []
+    assert as_other.get(f"/portal/policies{pairs}").json()["pairs"] == []
+    assert "No policies yet" in as_other.get("/portal/policies").text
+    assert "No seed in common" in as_other.get(f"/portal/policies{pairs.replace('.json', '')}").text
+
+
+def test_of_another_projects_episodes_none_is_changed_by_a_form_of_the_list(
+    deployment: Deployment, owner: Tenant, as_other: httpx.Client
+) -> None:
+    url, ids = f"{deployment.base_url}/api/episodes/{owner.ids['episode_id']}", [owner.ids["episode_id"], "nowhere"]
+    before = httpx.get(url, headers=owner.headers).json()
+    for action in ("archive", "restore", "promote", "delete"):
+        form = {"id": ids, "severity": "critical", "confirm": "2", "force": "true"}
+        answer = as_other.post(f"/portal/bulk/{action}", data=form, headers={"Accept": "application/json"})
+        refused = [{"id": each, "reason": "there is no such episode"} for each in ids]
+        assert (answer.json()["done"], answer.json()["refused"]) == ([], refused)
+    asked = as_other.post("/portal/bulk/delete", data={"id": ids})
+    assert asked.status_code == 303
+    assert httpx.get(url, headers=owner.headers).json() == before
+
+
+def test_values_to_filter_by_are_of_the_viewers_episodes(as_owner: httpx.Client, as_other: httpx.Client) -> None:
+    assert "secret-policy" in as_owner.get("/portal/filter-values.json").json()["policy_version"]
+    assert "secret-policy" not in as_other.get("/portal/filter-values.json").text
 
 
 def test_the_metrics_of_all_projects_are_not_for_the_key_of_one(owner: Tenant, as_other: httpx.Client) -> None:

@@ -17,7 +17,7 @@ from robotrace.serve.episodes import EpisodeFilter, episode_detail, episode_filt
 from robotrace.serve.models import Episode
 from robotrace.serve.services import ApiCaller, Services, get_services, require_key
 
-__all__ = ["router"]
+__all__ = ["router", "zip_of"]
 
 router = APIRouter(prefix="/api/episodes", dependencies=[Depends(require_key)])
 
@@ -49,14 +49,14 @@ def download_episodes(
     services = get_services(request)
     named = [part for text in ids for part in text.split(",") if part]
     if named:
-        return _by_id(services, caller.project_id, named)
+        return zip_of(services, caller.project_id, named)
     return _zip(_zipped_many(services, _pages(services, caller.project_id, filters)), "robotrace-episodes.zip")
 
 
 @router.post("/download", response_class=StreamingResponse, responses=_ZIP)
 def download_named_episodes(body: WantedEpisodes, request: Request, caller: ApiCaller) -> StreamingResponse:
     """As the GET, for more ids than fit into an address."""
-    return _by_id(get_services(request), caller.project_id, body.ids)
+    return zip_of(get_services(request), caller.project_id, body.ids)
 
 
 @router.get("/{episode_id}/download", response_class=StreamingResponse, responses=_ZIP)
@@ -69,7 +69,12 @@ def download_episode(episode_id: str, request: Request, caller: ApiCaller) -> St
     return _zip(_zipped(archive), f"robotrace-{episode_id[:8]}.zip", len(archive))
 
 
-def _by_id(services: Services, project_id: int, ids: list[str]) -> StreamingResponse:
+def zip_of(services: Services, project_id: int, ids: list[str]) -> StreamingResponse:
+    """These episodes of a project as one ZIP file.
+
+    Raises:
+        HTTPException: 400 for more than 1,000; 404 when one is not there.
+    """
     wanted = list(dict.fromkeys(ids))
     if len(wanted) > _MAX_IDS:
         raise HTTPException(400, f"ids: at most {_MAX_IDS}")

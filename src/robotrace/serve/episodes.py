@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Annotated, TypeVar
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, select
 from sqlalchemy.orm import Session, defer
 
 from robotrace.serve.analyses import analysis_view, explain_when_outdated
 from robotrace.serve.artifacts import absolute_url, signed_download
 from robotrace.serve.keyset import after_cursor, cursor_of
-from robotrace.serve.models import Artifact, Episode, Reproduction
+from robotrace.serve.models import Artifact, Episode, EpisodeAnalysis, Reproduction, utc_now
 from robotrace.serve.schemas import ArtifactInfo, EpisodeDetail, EpisodePage, EpisodeSummary, ListedEpisode
 from robotrace.serve.services import ApiCaller, get_services, public_base_url, require_key
 
@@ -30,6 +30,7 @@ __all__ = [
     "episode_summary",
     "filter_conditions",
     "list_episodes",
+    "one_page",
     "router",
 ]
 
@@ -39,6 +40,9 @@ router = APIRouter(prefix="/api/episodes", dependencies=[Depends(require_key)])
 
 HAS_VIDEO = exists().where(and_(Artifact.episode_id == Episode.id, Artifact.kind == "video"))
 """A condition of a query of episodes."""
+
+_AGO = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_AGO_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class EpisodeFilter:
         created_after: Not older.
         created_before: Older.
         failure_reason: A part of the reason, in any case.
+        finding: The code of one of its findings.
     """
 
     status: str | None = None
@@ -74,6 +79,7 @@ class EpisodeFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     failure_reason: str | None = None
+    finding: str | None = None
 
 
 def episode_filter(
@@ -90,11 +96,14 @@ def episode_filter(
     created_after: str = "",
     created_before: str = "",
     failure_reason: str = "",
+    finding: str = "",
 ) -> EpisodeFilter:
     """The filter in a query string; a form sends the fields left empty, too, which stand for no filter.
 
+    A time is one of ISO 8601, or how long ago it was: ``90m``, ``24h``, ``7d``.
+
     Raises:
-        HTTPException: 400 for a seed that is no 64-bit integer, a time that is no ISO 8601, a truth value that is none.
+        HTTPException: 400 for a seed that is no 64-bit integer, a time or a truth value that is none.
     """
     texts = {
         "status": status,
@@ -105,6 +114,7 @@ def episode_filter(
         "source": source,
         "name": name,
         "failure_reason": failure_reason,
+        "finding": finding,
     }
     for field, text in texts.items():
         if "\0" in text:  # PostgreSQL has no such text
@@ -144,13 +154,19 @@ def _truth(text: str) -> bool:
 
 
 def _moment(text: str) -> datetime:
+    ago = _AGO.fullmatch(text)
+    if ago:
+        try:
+            return utc_now() - timedelta(**{_AGO_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise ValueError("longer ago than there were years") from None
     # A "+" in a query that nobody has quoted arrives as a space.
     written = re.sub(r" (\d\d:\d\d)$", r"+\1", text).replace("Z", "+00:00")
     try:
         moment = datetime.fromisoformat(written)
         return moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise ValueError("not a time as ISO 8601, 2026-01-31T12:00:00Z") from None
+        raise ValueError("not a time as ISO 8601, 2026-01-31T12:00:00Z, nor how long ago, 24h") from None
 
 
 def list_episodes(
@@ -171,15 +187,8 @@ def list_episodes(
     Raises:
         HTTPException: 400 for a cursor this function did not make.
     """
-    query = (
-        select(Episode)
-        .options(defer(Episode.meta, raiseload=True), defer(Episode.otel, raiseload=True))
-        .where(Episode.project_id == project_id, *filter_conditions(filters))
-    )
-    if cursor is not None:
-        query = query.where(after_cursor(Episode.created_at, Episode.id, cursor))
-    query = query.order_by(Episode.created_at.desc(), Episode.id.desc()).limit(limit + 1)
-    rows = session.scalars(query).all()
+    columns = select(Episode).options(defer(Episode.meta, raiseload=True), defer(Episode.otel, raiseload=True))
+    rows = session.scalars(one_page(columns, project_id, filters, limit=limit, cursor=cursor)).all()
     # A query of its own: as a column of the first, PostgreSQL looks for the videos of all episodes there are.
     videos = select(Artifact.episode_id).where(
         Artifact.kind == "video", Artifact.episode_id.in_([episode.id for episode in rows])
@@ -187,6 +196,25 @@ def list_episodes(
     with_video = set(session.scalars(videos))
     page = [episode_summary(episode, has_video=episode.id in with_video) for episode in rows[:limit]]
     return page, cursor_of(page[-1].created_at, page[-1].id) if len(rows) > limit else None
+
+
+def one_page(columns: Any, project_id: int, filters: EpisodeFilter, *, limit: int, cursor: str | None) -> Any:
+    """The query of a page as :func:`list_episodes` has it, and of one episode more, which says whether that is all.
+
+    Args:
+        columns: A ``select()`` of what is wanted of each episode.
+        project_id: The project.
+        filters: Which episodes.
+        limit: The episodes of the page.
+        cursor: Where the page before ended; None for the newest.
+
+    Raises:
+        HTTPException: 400 for a cursor that is none.
+    """
+    query = columns.where(Episode.project_id == project_id, *filter_conditions(filters))
+    if cursor is not None:
+        query = query.where(after_cursor(Episode.created_at, Episode.id, cursor))
+    return query.order_by(Episode.created_at.desc(), Episode.id.desc()).limit(limit + 1)
 
 
 def episode_summary(episode: Episode, *, has_video: bool) -> EpisodeSummary:
@@ -327,6 +355,10 @@ def filter_conditions(filters: EpisodeFilter) -> Iterator[ColumnElement[bool]]:
         part = getattr(filters, name)
         if part is not None:
             yield getattr(Episode, name).icontains(part, autoescape=True)
+    if filters.finding is not None:
+        # As it is written within JSON; in a text there, the quotes have a backslash before them.
+        code = cast(EpisodeAnalysis.findings, Text).contains(f'"code": "{filters.finding}"', autoescape=True)
+        yield exists().where(EpisodeAnalysis.episode_id == Episode.id, code)
     if filters.git_sha is not None:
         # Lowered on both sides: LIKE tells the cases apart in PostgreSQL and not in SQLite.
         yield func.lower(Episode.git_sha).startswith(filters.git_sha.lower(), autoescape=True)

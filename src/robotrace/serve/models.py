@@ -149,6 +149,12 @@ class Episode(Base):
         Index(None, "project_id", "status", "created_at", "id"),
         # Few at a time, and looked for once a minute.
         Index("ix_episodes_recording", "created_at", **_where("status = 'recording'")),
+        # All that the sums by policy need, in the order in which they are made: see robotrace.serve.policies.
+        Index(
+            "ix_episodes_policies",
+            *("project_id", "policy_version", "git_sha", "env_version", "robot"),
+            *("source", "status", "success", "reward_total", "created_at"),
+        ),
         UniqueConstraint("project_id", "idempotency_key"),
     )
 

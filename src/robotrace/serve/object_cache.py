@@ -73,6 +73,18 @@ class ObjectCache:
         with self._changed:
             return sum(self._sizes.values()), self._limit
 
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an object that is here; None when it is not, and then nothing is fetched."""
+        name = hashlib.sha256(key.encode()).hexdigest()
+        try:
+            content = (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        with self._changed:
+            if name in self._sizes:
+                self._sizes.move_to_end(name)
+        return content
+
     def forget(self, key: str) -> None:
         """The object is deleted."""
         name = hashlib.sha256(key.encode()).hexdigest()

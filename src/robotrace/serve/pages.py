@@ -10,14 +10,16 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from robotrace.serve.portal_format import FILTERS
+from robotrace.serve.portal_format import FILTERS, GLOBALS
 from robotrace.serve.themes import current_theme
 
-__all__ = ["REVALIDATE", "form_fields", "page"]
+__all__ = ["REVALIDATE", "form_fields", "form_pairs", "fragment", "page"]
 
 REVALIDATE = {"Cache-Control": "no-cache"}
 """Asked for again each time, answered with 304: a page never runs the script of the version before an upgrade."""
 
+# A form of the list names up to 1,000 episodes.
+_MAX_FIELDS = 1100
 # With the "no-referrer" of other answers, a browser would send "Origin: null" with our own forms.
 _PAGE_HEADERS = {**REVALIDATE, "Referrer-Policy": "same-origin"}
 
@@ -30,12 +32,18 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(FILTERS)
+_templates.globals.update(GLOBALS)
 
 
 def page(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
     """A page made from a template of the ``templates`` folder."""
     text = _templates.get_template(template).render(context, theme=current_theme())
     return HTMLResponse(text, status_code, headers=_PAGE_HEADERS)
+
+
+def fragment(template: str, **context: Any) -> str:
+    """A part of a page, for a script that puts it in."""
+    return _templates.get_template(template).render(context)
 
 
 async def form_fields(request: Request) -> dict[str, str]:
@@ -48,14 +56,20 @@ async def form_fields(request: Request) -> dict[str, str]:
     Raises:
         HTTPException: 400 for a body that is no URL-encoded form.
     """
+    return dict(await form_pairs(request))
+
+
+async def form_pairs(request: Request) -> list[tuple[str, str]]:
+    """The fields of a posted form in their order, of the same name too; a dependency as :func:`form_fields` is.
+
+    Raises:
+        HTTPException: 400 for a body that is no URL-encoded form, or has more than 1,100 fields.
+    """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if content_type != "application/x-www-form-urlencoded":
             raise ValueError(content_type)
-        return dict(
-            parse_qsl(
-                (await request.body()).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100
-            )
-        )
+        body = (await request.body()).decode("ascii")
+        return parse_qsl(body, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError:
         raise HTTPException(400, "not a URL-encoded form") from None

@@ -8,13 +8,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 
 from robotrace.reroll.plan import read_plan
 from robotrace.serve.analyses import analysis_view, explain_when_outdated
 from robotrace.serve.artifacts import signed_download
-from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
+from robotrace.serve.episodes import episode_or_404, episode_summary
 from robotrace.serve.may_run import what_runs
 from robotrace.serve.models import Episode
 from robotrace.serve.renders import Renders, get_renders
@@ -29,24 +29,15 @@ from robotrace.serve.verify import scenario_infos
 from robotrace.serve.video_index import ensure_video_index
 
 __all__ = [
-    "EpisodeList",
     "EpisodeView",
     "LinkedArtifact",
     "SummaryWithMetadata",
     "VideoView",
-    "episode_list",
     "episode_view",
     "router",
 ]
 
 router = APIRouter(prefix="/portal", include_in_schema=False)
-
-
-class EpisodeList(BaseModel):
-    """A page of the list of episodes."""
-
-    episodes: list[EpisodeSummary]
-    next: str | None
 
 
 class SummaryWithMetadata(EpisodeSummary):
@@ -85,15 +76,6 @@ class EpisodeView(BaseModel):
     rerun: RerunView
     analysis: AnalysisView | None
     analysis_pending: bool
-
-
-def episode_list(
-    services: Services, viewer: Viewer, filters: EpisodeFilter, *, limit: int = 50, cursor: str = ""
-) -> EpisodeList:
-    """A page of the viewer's episodes, newest first; see :func:`robotrace.serve.episodes.list_episodes`."""
-    with services.database.read() as session:
-        episodes, following = list_episodes(session, viewer.project_id, filters, limit=limit, cursor=cursor or None)
-    return EpisodeList(episodes=episodes, next=following)
 
 
 def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_id: str) -> EpisodeView:
@@ -161,18 +143,6 @@ def _rerun_view(renders: Renders, episode: Episode) -> RerunView:
         deferred=plan.deferred,
         render=renders.view(episode.id),
     )
-
-
-@router.get("/episodes.json")
-def episodes_json(
-    request: Request,
-    viewer: PageViewer,
-    filters: Annotated[EpisodeFilter, Depends(episode_filter)],
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: str = "",
-) -> EpisodeList:
-    """The list of episodes."""
-    return episode_list(get_services(request), viewer, filters, limit=limit, cursor=cursor)
 
 
 @router.get("/episodes/{episode_id}.json")

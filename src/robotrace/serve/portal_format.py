@@ -5,16 +5,31 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlencode
 
 from robotrace.serve.values import finite
 
-__all__ = ["FILTERS", "ago", "length_s", "link_ms", "number", "percent", "pretty", "utc"]
+__all__ = [
+    "FILTERS",
+    "GLOBALS",
+    "ago",
+    "compare_url",
+    "length_s",
+    "link_ms",
+    "number",
+    "percent",
+    "points",
+    "pretty",
+    "share",
+    "utc",
+]
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _AGO_LIMIT = 30 * _DAY
 _ABSENT = "–"
+_MANY = 200  # a share of fewer is known to no decimal
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:
@@ -52,6 +67,19 @@ def length_s(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{whole:02d} h" if hours else f"{minutes}:{whole:02d} min"
 
 
+def compare_url(a: str, b: str | None = None, t_s: float | None = None, **query: str) -> str:
+    """The address of the page that compares two episodes.
+
+    Args:
+        a: The id of the first.
+        b: The id of the second; None where it is to be chosen there.
+        t_s: The moment to open it at, in seconds.
+        **query: Further fields of the address, as ``align="end"``; empty ones are left out.
+    """
+    given = {"a": a, "b": b, **query, "t": None if t_s is None else f"{link_ms(t_s)}ms"}
+    return f"/portal/compare?{urlencode({name: text for name, text in given.items() if text})}"
+
+
 def link_ms(seconds: float) -> str:
     """A time as ``?t=…ms`` has it: to the nanosecond, without an exponent or zeros at its end."""
     return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".")
@@ -67,6 +95,17 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def share(value: float, total: int) -> str:
+    """A share of so many: ``90%`` of a few, where a decimal would say more than is known, ``90.3%`` of 200 and more."""
+    return f"{value:.1%}" if total >= _MANY else f"{value:.0%}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in points of a per cent: ``+4.5``, ``−12.0``, ``±0.0``."""
+    text = f"{abs(difference) * 100:.1f}"
+    return f"{'±' if text == '0.0' else '+' if difference > 0 else '−'}{text}"
+
+
 def pretty(value: Any) -> str:
     """JSON to be read by people, in the order in which it was recorded."""
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -79,6 +118,9 @@ FILTERS = {
     "link_ms": link_ms,
     "number": number,
     "percent": percent,
+    "points": points,
     "pretty": pretty,
+    "share": share,
     "utc": utc,
 }
+GLOBALS = {"compare_url": compare_url}

@@ -5,19 +5,16 @@ Texts are rendered here, so that a page is complete without a script; scripts on
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from robotrace.serve.episodes import EpisodeFilter, episode_filter
 from robotrace.serve.gate import SEVERITIES
 from robotrace.serve.pages import REVALIDATE, page
-from robotrace.serve.portal_data import EpisodeView, episode_list, episode_view
+from robotrace.serve.portal_data import EpisodeView, episode_view
 from robotrace.serve.portal_format import length_s
 from robotrace.serve.renders import get_renders
 from robotrace.serve.services import PageViewer, get_services
@@ -26,56 +23,15 @@ from robotrace.serve.vendor import VENDOR_FILES, vendor_file
 __all__ = ["mount_static", "router"]
 
 _HERE = Path(__file__).parent
-_PAGE_SIZE = 50
 _EPISODES = "/portal/episodes"
-_STATUSES = ("recording", "ready", "failed", "archived")
-_SOURCES = ("real", "sim", "replay")
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-
-
-def _read_filters(typed: dict[str, str]) -> tuple[EpisodeFilter, str | None]:
-    """The filters, and what is wrong with those that are none; they filter nothing then."""
-    wrong: list[str] = []
-    while True:
-        try:
-            return episode_filter(**typed), f"{'; '.join(wrong)}. It was left out." if wrong else None
-        except HTTPException as error:
-            wrong.append(str(error.detail))
-            typed = {**typed, str(error.detail).partition(":")[0]: ""}
 
 
 @router.get("/")
 def home() -> RedirectResponse:
     """The portal starts at the list of episodes."""
     return RedirectResponse(_EPISODES)
-
-
-@router.get(_EPISODES)
-def episodes_page(request: Request, viewer: PageViewer) -> Response:
-    """The episodes, newest first, filtered by what the address says."""
-    # A form sends its empty fields, too.
-    names = [field.name for field in fields(EpisodeFilter)]
-    typed = {name: text for name in names if (text := request.query_params.get(name, "").strip())}
-    filters, error = _read_filters(typed)
-    cursor = request.query_params.get("cursor", "")
-    newest_url = f"{_EPISODES}?{urlencode(typed)}" if typed else _EPISODES
-    try:
-        found = episode_list(get_services(request), viewer, filters, limit=_PAGE_SIZE, cursor=cursor)
-    except HTTPException:
-        # A cursor cut off on its way through a chat: the newest page is what comes closest.
-        return RedirectResponse(newest_url)
-    return page(
-        "episodes.html",
-        viewer=viewer,
-        episodes=found.episodes,
-        filters=typed,
-        filter_error=error,
-        statuses=_STATUSES,
-        sources=_SOURCES,
-        newest_url=newest_url if cursor else None,
-        next_url=f"{_EPISODES}?{urlencode({**typed, 'cursor': found.next})}" if found.next else None,
-    )
 
 
 @router.get(_EPISODES + "/{episode_id}")

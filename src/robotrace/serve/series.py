@@ -25,7 +25,16 @@ from numpy.typing import NDArray
 
 from robotrace.serve.npz import NpzFile, NpzMember, SeriesError
 
-__all__ = ["SeriesError", "decimate", "read_series"]
+__all__ = [
+    "Listed",
+    "SeriesAnswer",
+    "SeriesError",
+    "SeriesWindow",
+    "decimate",
+    "is_zip",
+    "listed_streams",
+    "read_series",
+]
 
 _VALUE = "/value"
 _TIME = "/_t_ns"
@@ -37,10 +46,38 @@ _CLOCK = "wall_clock"
 
 
 @dataclass(frozen=True)
-class _Window:
-    start_ms: float
-    end_ms: float
-    points: int
+class SeriesWindow:
+    """What of each stream is sent.
+
+    Args:
+        start_ms: First time; None from the beginning. One row before is sent, too.
+        end_ms: Last time; None to the end. One row after is sent, too.
+        points: Into how many buckets a stream of more than 50,000 rows in the window is thinned out.
+    """
+
+    start_ms: float | None = None
+    end_ms: float | None = None
+    points: int = 4000
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A stream of an NPZ file: its arrays, and why it is no series, None when it is."""
+
+    name: str
+    member: NpzMember
+    clock: NpzMember | None
+    reason: str | None
+
+    @property
+    def columns(self) -> int:
+        """Values a row."""
+        return math.prod(self.member.shape[1:])
+
+    @property
+    def labels(self) -> list[str]:
+        """What its columns are called: ``0``, or ``0,2`` of rows with two axes."""
+        return [",".join(map(str, index)) for index in np.ndindex(*self.member.shape[1:])]
 
 
 def read_series(
@@ -61,22 +98,71 @@ def read_series(
     Raises:
         SeriesError: A file is broken, or larger than we read.
     """
-    window = _Window(-math.inf if start_ms is None else start_ms, math.inf if end_ms is None else end_ms, points)
-    streams: list[dict[str, Any]] = []
-    skipped: list[dict[str, Any]] = []
-    payload = bytearray()
+    answer = SeriesAnswer(SeriesWindow(start_ms, end_ms, points))
     for artifact, path in sources:
-        if not _is_zip(path):
-            skipped.append(_skipped(artifact, artifact, "", (), 0, "not an NPZ file: download it to read it"))
+        if not is_zip(path):
+            answer.skip(artifact, artifact, "not an NPZ file: download it to read it")
             continue
         with NpzFile(path) as npz:
-            for key in npz.members:
-                if not _is_beside(key):
-                    for header in _add_stream(npz, key, artifact, window, payload):
-                        (skipped if "reason" in header else streams).append(header)
-    text = json.dumps({"streams": streams, "skipped": skipped}, ensure_ascii=False).encode("utf-8", "replace")
-    text += b" " * (-(4 + len(text)) % 8)
-    return len(text).to_bytes(4, "little") + text + bytes(payload)
+            for stream in listed_streams(npz):
+                _add_stream(npz, stream, artifact, answer)
+    return answer.to_bytes()
+
+
+class SeriesAnswer:
+    """An answer of ``series.bin`` in the making.
+
+    Args:
+        window: What of each stream is sent.
+    """
+
+    def __init__(self, window: SeriesWindow) -> None:
+        self._start_ms = -math.inf if window.start_ms is None else window.start_ms
+        self._end_ms = math.inf if window.end_ms is None else window.end_ms
+        self._points = window.points
+        self._streams: list[dict[str, Any]] = []
+        self._skipped: list[dict[str, Any]] = []
+        self._payload = bytearray()
+
+    def add(self, times_ms: NDArray[np.float64], values: NDArray[Any], **described: Any) -> None:
+        """Append what the window shows of a stream.
+
+        Args:
+            times_ms: ``(rows,) float64``.
+            values: ``(rows, columns)``.
+            **described: What its header says beside the rows and where they lie.
+        """
+        times, values, decimated = _thin(times_ms, values, self._start_ms, self._end_ms, self._points)
+        with np.errstate(over="ignore"):  # beyond float32 is infinity, which is what a chart makes of it
+            columns = np.ascontiguousarray(values.T, dtype="<f4")
+        placed = {
+            "rows": len(times),
+            "decimated": decimated,
+            "time_offset": self._append(times.astype("<f8").tobytes()),
+        }
+        self._streams.append({**described, **placed, "values_offset": self._append(columns.tobytes())})
+
+    def skip(self, name: str, artifact: str, reason: str, member: NpzMember | None = None) -> None:
+        """Say why a stream, or a file, is left out."""
+        told = ("", [], 0) if member is None else (member.dtype.name, list(member.shape[1:]), member.rows)
+        dtype, shape, count = told
+        self._skipped.append(
+            {"name": name, "artifact": artifact, "dtype": dtype, "shape": shape, "count": count, "reason": reason}
+        )
+
+    def to_bytes(self) -> bytes:
+        """The whole of it."""
+        described = {"streams": self._streams, "skipped": self._skipped}
+        text = json.dumps(described, ensure_ascii=False).encode("utf-8", "replace")
+        text += b" " * (-(4 + len(text)) % 8)
+        return len(text).to_bytes(4, "little") + text + bytes(self._payload)
+
+    def _append(self, data: bytes) -> int:
+        """Where the data begins; always at a multiple of 8, as a Float64Array wants it."""
+        self._payload.extend(b"\0" * (-len(self._payload) % 8))
+        offset = len(self._payload)
+        self._payload.extend(data)
+        return offset
 
 
 def decimate(
@@ -119,42 +205,37 @@ def _extremes(times: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray
     return times[:, [0, size - 1]].reshape(-1), picked
 
 
-def _is_beside(key: str) -> bool:
-    """Whether an array only says something of another: when its rows were, which they are, where they begin."""
-    return key.endswith(_BESIDE) or ("/" + key.rpartition("/")[2]).startswith(_OFFSETS)
+def listed_streams(npz: NpzFile) -> Iterator[Listed]:
+    """The streams of a file, those that are no series among them."""
+    for key, member in npz.members.items():
+        # What only says something of another: when its rows were, which they are, where they begin.
+        if key.endswith(_BESIDE) or ("/" + key.rpartition("/")[2]).startswith(_OFFSETS):
+            continue
+        stream = key.rpartition("/")[0]
+        name = stream if key.endswith(_VALUE) else key
+        clock = npz.members.get(stream + _TIME)
+        ragged = stream + _OFFSETS in npz.members
+        yield Listed(name, member, clock, "rows of different lengths" if ragged else _reason(name, member, clock))
 
 
-def _add_stream(npz: NpzFile, key: str, artifact: str, window: _Window, payload: bytearray) -> Iterator[dict[str, Any]]:
-    """Append a stream to the payload; yields its header, or the reason why it is left out."""
-    member = npz.members[key]
-    stream = key.rpartition("/")[0]
-    name = stream if key.endswith(_VALUE) else key
-    clock = npz.members.get(stream + _TIME)
-    ragged = stream + _OFFSETS in npz.members
-    reason = "rows of different lengths" if ragged else _reason(name, member, clock)
-    if reason is not None or clock is None:
-        yield _skipped(name, artifact, member.dtype.name, member.shape[1:], member.rows, reason or "")
+def _add_stream(npz: NpzFile, stream: Listed, artifact: str, answer: SeriesAnswer) -> None:
+    member, clock = stream.member, stream.clock
+    if stream.reason is not None or clock is None:
+        answer.skip(stream.name, artifact, stream.reason or "", member)
         return
     times = npz.read(clock).astype(np.float64) / 1e6
     # The two differ in length when a writer was killed between them.
     count = min(member.rows, clock.rows)
-    values = npz.read(member)[:count].reshape(count, math.prod(member.shape[1:]))
-    times, values, decimated = _thin(times[:count], values, window)
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which is what a chart makes of it
-        columns = np.ascontiguousarray(values.T, dtype="<f4")
-    time_offset = _append(payload, times.astype("<f8").tobytes())
-    yield {
-        "name": name,
-        "artifact": artifact,
-        "dtype": member.dtype.name,
-        "shape": list(member.shape[1:]),
-        "labels": [",".join(map(str, index)) for index in np.ndindex(*member.shape[1:])],
-        "count": member.rows,
-        "rows": len(times),
-        "decimated": decimated,
-        "time_offset": time_offset,
-        "values_offset": _append(payload, columns.tobytes()),
-    }
+    answer.add(
+        times[:count],
+        npz.read(member)[:count].reshape(count, stream.columns),
+        name=stream.name,
+        artifact=artifact,
+        dtype=member.dtype.name,
+        shape=list(member.shape[1:]),
+        labels=stream.labels,
+        count=member.rows,
+    )
 
 
 def _reason(name: str, member: NpzMember, clock: NpzMember | None) -> str | None:
@@ -176,39 +257,21 @@ def _reason(name: str, member: NpzMember, clock: NpzMember | None) -> str | None
 
 
 def _thin(
-    times: NDArray[np.float64], values: NDArray[Any], window: _Window
+    times: NDArray[np.float64], values: NDArray[Any], start_ms: float, end_ms: float, points: int
 ) -> tuple[NDArray[np.float64], NDArray[Any], bool]:
     if np.any(np.diff(times) < 0):
         order = np.argsort(times, kind="stable")
         times, values = times[order], values[order]
     # One neighbour each side, so that a line reaches the edges of the chart.
-    first = max(int(np.searchsorted(times, window.start_ms, "left")) - 1, 0)
-    last = min(int(np.searchsorted(times, window.end_ms, "right")) + 1, len(times))
+    first = max(int(np.searchsorted(times, start_ms, "left")) - 1, 0)
+    last = min(int(np.searchsorted(times, end_ms, "right")) + 1, len(times))
     times, values = times[first:last], values[first:last]
     if len(times) <= _DECIMATE_ABOVE:
         return times, values, False
-    return *decimate(times, values, window.points), True
+    return *decimate(times, values, points), True
 
 
-def _append(payload: bytearray, data: bytes) -> int:
-    """Where the data begins; always at a multiple of 8, as a Float64Array wants it."""
-    payload.extend(b"\0" * (-len(payload) % 8))
-    offset = len(payload)
-    payload.extend(data)
-    return offset
-
-
-def _skipped(name: str, artifact: str, dtype: str, shape: Sequence[int], count: int, reason: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "artifact": artifact,
-        "dtype": dtype,
-        "shape": list(shape),
-        "count": count,
-        "reason": reason,
-    }
-
-
-def _is_zip(path: Path) -> bool:
+def is_zip(path: Path) -> bool:
+    """Whether a file may be an NPZ file."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"

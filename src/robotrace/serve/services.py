@@ -20,6 +20,7 @@ from robotrace.serve.rate_limits import Limits, client_address, refuse_too_many
 from robotrace.serve.sessions import Cookies
 from robotrace.serve.settings import Settings
 from robotrace.serve.store import ObjectStore
+from robotrace.serve.thumbnail_cache import Thumbnails
 from robotrace.serve.usage import UsageCache
 
 __all__ = [
@@ -51,6 +52,11 @@ class Services:
     usage: UsageCache = field(default_factory=UsageCache)
     later: Later = field(default_factory=Later)
     started_at: datetime = field(default_factory=utc_now)
+    thumbnails: Thumbnails = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Keep pictures of the store's videos in the data folder."""
+        object.__setattr__(self, "thumbnails", Thumbnails(self.store, self.settings.thumbnails_dir))
 
 
 @dataclass(frozen=True)

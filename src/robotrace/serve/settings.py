@@ -132,6 +132,11 @@ class Settings:
         return self.data_dir / "bucket"
 
     @property
+    def thumbnails_dir(self) -> Path:
+        """Pictures of videos, made again when they are missing."""
+        return self.data_dir / "thumbnails"
+
+    @property
     def renders_dir(self) -> Path:
         """What episodes that run again write, and the videos that come of them, before they are kept."""
         return self.data_dir / "renders"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from sqlalchemy import func, select
@@ -28,7 +29,14 @@ from robotrace.serve.schemas_evals import (
 )
 from robotrace.serve.services import ApiCaller, get_services, require_key
 
-__all__ = ["gates", "promote", "router", "scenario_infos"]
+__all__ = [
+    "gates",
+    "promote",
+    "remove_scenario",
+    "router",
+    "scenario_infos",
+    "scenario_or_404",
+]
 
 router = APIRouter(prefix="/api/verify", dependencies=[Depends(require_key)])
 
@@ -62,9 +70,7 @@ def check_gate(body: CheckGate, request: Request, caller: ApiCaller, response: R
 def push_scenario_result(body: PushScenarioResult, request: Request, caller: ApiCaller) -> StoredScenarioResult:
     """Store how a candidate did on a scenario; a repeat for the same eval run replaces the result and keeps its id."""
     with get_services(request).database.write() as session:
-        scenario = session.get(Scenario, body.scenario_id)
-        if scenario is None or scenario.project_id != caller.project_id:
-            raise HTTPException(404, "there is no such scenario")
+        scenario_or_404(session, body.scenario_id, caller.project_id)
         refuse_unknown_candidate_episode(session, body.candidate_episode_id, caller.project_id)
         result_id, created_at = str(uuid.uuid4()), utc_now()
         if body.eval_run_id is not None:
@@ -107,6 +113,38 @@ def push_scenario_result(body: PushScenarioResult, request: Request, caller: Api
             created_at=result.created_at,
             updated_at=result.updated_at,
         )
+
+
+@router.delete("/scenarios/{scenario_id}", status_code=204, response_class=Response)
+def delete_scenario(scenario_id: str, request: Request, caller: ApiCaller) -> Response:
+    """Take a scenario out of the gate for good, with its results; its episode stays."""
+    with get_services(request).database.write() as session:
+        remove_scenario(session, caller, scenario_id)
+    return Response(status_code=204)
+
+
+def scenario_or_404(session: Session, scenario_id: str, project_id: int) -> Scenario:
+    """The scenario of a project.
+
+    Raises:
+        HTTPException: 404 when there is none; of a scenario of another project it says the same.
+    """
+    scenario = session.get(Scenario, scenario_id)
+    if scenario is None or scenario.project_id != project_id:
+        raise HTTPException(404, "there is no such scenario")
+    return scenario
+
+
+def remove_scenario(session: Session, actor: HasActor, scenario_id: str) -> None:
+    """Delete a scenario and its results; its episode stays.
+
+    Raises:
+        HTTPException: 404 when there is no such scenario.
+    """
+    scenario = scenario_or_404(session, scenario_id, actor.project_id)
+    details = {"baseline_episode_id": scenario.baseline_episode_id, "severity": scenario.severity}
+    audit(session, actor, "scenario.deleted", scenario.id, name=scenario.name, **details)
+    session.delete(scenario)
 
 
 def promote(
@@ -174,25 +212,25 @@ def scenario_infos(session: Session, project_id: int, episode_id: str | None = N
 
 def gates(session: Session, project_id: int, candidates: Collection[str]) -> dict[str, Gate]:
     """The gate of each candidate of a project."""
-    scenarios, latest = scenario_infos(session, project_id), _latest_results(session, project_id, candidates)
+    scenarios = [dict(scenario) for scenario in scenario_infos(session, project_id)]
+    latest = _latest_results(session, project_id, candidates)
     return {
         candidate: judge(
-            [_standing(scenario, latest.get((candidate, scenario.scenario_id))) for scenario in scenarios], candidate
+            [_standing(scenario, latest.get((candidate, scenario["scenario_id"]))) for scenario in scenarios], candidate
         )
         for candidate in candidates
     }
 
 
-def _standing(scenario: ScenarioInfo, result: ScenarioResult | None) -> ScenarioStanding:
-    return ScenarioStanding.model_validate(
-        {
-            **dict(scenario),
-            "latest_status": "pending" if result is None else result.status,
-            "claimed": result is not None and _claimed(result),
-            "error": None if result is None else result.error,
-            "candidate_episode_id": None if result is None else result.candidate_episode_id,
-            "updated_at": None if result is None else result.updated_at,
-        }
+def _standing(scenario: dict[str, Any], result: ScenarioResult | None) -> ScenarioStanding:
+    # Of values that were checked when they came in: a page has 20 candidates on 200 scenarios.
+    return ScenarioStanding.model_construct(
+        **scenario,
+        latest_status="pending" if result is None else result.status,
+        claimed=result is not None and _claimed(result),
+        error=None if result is None else result.error,
+        candidate_episode_id=None if result is None else result.candidate_episode_id,
+        updated_at=None if result is None else result.updated_at,
     )
 
 

@@ -1,22 +1,7 @@
-// The list of episodes: copy buttons, and an empty list that fills itself once the first episode arrives.
+// What every page with a list has: copy buttons, and times that stay true.
 
 import { wireCopyButtons } from "./clipboard.js";
-
-const POLL_MS = 3000;
-
-async function waitForTheFirst(url) {
-  try {
-    const answer = await fetch(url);
-    if (answer.ok && (await answer.json()).episodes.length) {
-      location.reload();
-      return;
-    }
-  } catch {
-    // The deployment is being restarted: keep asking.
-  }
-  setTimeout(() => waitForTheFirst(url), POLL_MS);
-}
+import { keepTimes } from "./relative.js";
 
 wireCopyButtons();
-const waiting = document.getElementById("waiting");
-if (waiting) waitForTheFirst(waiting.dataset.json);
+keepTimes();

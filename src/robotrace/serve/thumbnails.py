@@ -1,0 +1,139 @@
+"""One picture of a video, small: decoded when somebody looks, kept on disk.
+
+The file comes from a robot: :func:`robotrace.serve.video_container.demuxer_of` says what is opened, only decoders of
+formats that recorders write are asked, and none of them for more frames or pixels than a picture is worth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from robotrace.serve.frame_times import VideoError
+from robotrace.serve.video_container import demuxer_of
+
+__all__ = ["HEIGHT", "WIDTH", "thumbnail"]
+
+WIDTH, HEIGHT = 192, 144
+"""The most that a picture measures, in pixels: twice what the list shows, for screens of that density."""
+
+_MAX_FRAMES = 2_000_000
+# Ours have a keyframe a second. x264 left alone has one every 250 frames.
+_MAX_DECODED = 320
+_MAX_DECODING_S = 2.0
+# An 8K frame; as RGB 100 MB.
+_MAX_PIXELS = 7680 * 4320
+_DECODERS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d"})
+# Levels that a picture spans at least, but for its outermost hundredths; before a scene has appeared there are less.
+_BLANK_SPAN = 8
+
+
+def thumbnail(path: Path, at_s: float | None = None) -> bytes:
+    """A JPEG image of at most 192 × 144 pixels, in the proportions of the video.
+
+    Args:
+        path: The video.
+        at_s: The time on the video's clock; None takes the middle, or where there is nothing to see, another part.
+
+    Raises:
+        VideoError: No frame of it can be decoded within bounds.
+    """
+    try:
+        with av.open(str(path), mode="r", format=demuxer_of(path, _MAX_FRAMES)) as container:
+            return _jpeg(_picture(container, at_s))
+    except VideoError:
+        raise
+    except Exception as error:  # damaged bytes come out of a decoder as nearly anything
+        raise VideoError(str(error) or type(error).__name__) from error
+
+
+def _picture(container: av.container.InputContainer, at_s: float | None) -> av.VideoFrame:
+    if not container.streams.video:
+        raise VideoError("no video stream")
+    stream = container.streams.video[0]
+    if stream.codec_context.name not in _DECODERS:
+        raise VideoError(f"{stream.codec_context.name} is not decoded here")
+    if not 0 < stream.codec_context.width * stream.codec_context.height <= _MAX_PIXELS:
+        raise VideoError(f"frames of {stream.codec_context.width} × {stream.codec_context.height}")
+    stream.thread_count = 1
+    ends = time.monotonic() + _MAX_DECODING_S
+    length_s = _length_s(container, stream)
+    first: av.VideoFrame | None = None
+    for wanted_s in [at_s] if at_s is not None else [share * length_s for share in (0.5, 0.25, 0.75, 0.0)]:
+        frame = _frame_at(container, stream, wanted_s, ends)
+        if frame is None:
+            continue
+        small = _small(frame)
+        if at_s is not None or not _is_blank(small):
+            return small
+        first = first or small
+    if first is None:
+        raise VideoError("no frame can be decoded")
+    return first
+
+
+def _length_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _frame_at(
+    container: av.container.InputContainer, stream: av.VideoStream, at_s: float, ends: float
+) -> av.VideoFrame | None:
+    """The frame that is shown then; the last one before the bounds are reached, None when there is none."""
+    base = stream.time_base or Fraction(1, 1000)
+    # A file that was cut off knows no length, and has a start that need not be 0.
+    wanted = round(max(0.0, at_s) / base) + (stream.start_time or 0)
+    try:
+        container.seek(wanted, stream=stream)
+    except av.error.FFmpegError:
+        container.seek(0)
+    shown = None
+    for count, frame in enumerate(_decoded(container, stream)):
+        if frame.pts is not None and frame.pts > wanted and shown is not None:
+            break
+        shown = frame
+        if count >= _MAX_DECODED or time.monotonic() > ends:
+            break
+    return shown
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Frames until the file ends, or breaks off."""
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.InvalidDataError:  # one damaged frame; the next may be whole
+            continue
+
+
+def _small(frame: av.VideoFrame) -> av.VideoFrame:
+    if not 0 < frame.width * frame.height <= _MAX_PIXELS:  # may change within a file
+        raise VideoError(f"frames of {frame.width} × {frame.height}")
+    scale = min(WIDTH / frame.width, HEIGHT / frame.height, 1.0)
+    # Colours are kept at half the resolution, so both are even.
+    width, height = (max(2, round(size * scale / 2) * 2) for size in (frame.width, frame.height))
+    return frame.reformat(width, height, "rgb24", interpolation="AREA")
+
+
+def _is_blank(picture: av.VideoFrame) -> bool:
+    low, high = np.percentile(picture.to_ndarray().max(axis=2), [1, 99])
+    return bool(high - low < _BLANK_SPAN)
+
+
+def _jpeg(picture: av.VideoFrame) -> bytes:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuvj420p"
+    encoder.time_base = Fraction(1, 1)
+    encoder.options = {"qmin": "4", "qmax": "4"}
+    image = picture.reformat(format="yuvj420p")
+    image.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(image), *encoder.encode(None)])
