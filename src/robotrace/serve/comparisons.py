@@ -160,7 +160,8 @@ def difference_series(services: Services, a: Side, b: Side, alignment: Alignment
             answer.add(
                 each.t_ns / 1e6,
                 apart[:, np.newaxis],
-                name=each.name,
+                # A name of its own, so that a page can draw it beside the stream.
+                name=f"{each.name} |A − B|",
                 artifact=each.artifact,
                 dtype="float64",
                 shape=[],

@@ -81,9 +81,11 @@ class CompareView(BaseModel):
     candidates: list[Candidates]
 
 
-def _asked(a: str = "", b: str = "", align: str = "", tolerance: str = "", q: str = "") -> _Asked:
+def _asked(a: str = "", b: str = "", align: str = "", offset: str = "", tolerance: str = "", q: str = "") -> _Asked:
     notices = []
-    alignment, width = _alignment(align.strip()), _number(tolerance)
+    # A form has one field for the choice and one for the number.
+    align = (offset.strip() or "0") if align.strip() == "offset" else align.strip()
+    alignment, width = _alignment(align), _number(tolerance)
     if alignment is None:
         notices.append(f"align={align}: start, end, failure, or how much later B begins, in ms. It was left out.")
     if tolerance.strip() and (width is None or width < 0):
@@ -203,7 +205,15 @@ def compare_page(request: Request, viewer: PageViewer, asked: Asked) -> HTMLResp
         told = {"what": "episode", "id": missing, "home": _COMPARE, "home_label": "Compare others"}
         return page("missing.html", 404, viewer=viewer, **told)
     view = _compare_view(services, get_renders(request), viewer, asked)
-    return page("compare.html", viewer=viewer, view=view, search=asked.search, json_url=_json_url(asked))
+    there = _address(asked)
+    return page(
+        "compare.html",
+        viewer=viewer,
+        view=view,
+        search=asked.search,
+        json_url=there.replace(_COMPARE, f"{_COMPARE}.json", 1),
+        swap_url=_address(asked, swapped=True),
+    )
 
 
 def _missing(services: Services, viewer: Viewer, asked: _Asked) -> str | None:
@@ -218,7 +228,9 @@ def _missing(services: Services, viewer: Viewer, asked: _Asked) -> str | None:
     return None
 
 
-def _json_url(asked: _Asked) -> str:
-    tolerance = str(asked.tolerance) if asked.tolerance else ""
-    address = compare_url(asked.a, asked.b, align=asked.alignment.text, tolerance=tolerance)
-    return address.replace(_COMPARE, f"{_COMPARE}.json", 1)
+def _address(asked: _Asked, *, swapped: bool = False) -> str:
+    alignment, tolerance = asked.alignment, str(asked.tolerance) if asked.tolerance else ""
+    if not swapped:
+        return compare_url(asked.a, asked.b, align=alignment.text, tolerance=tolerance)
+    turned = Alignment(alignment.at, 0.0 - alignment.offset_ms)
+    return compare_url(asked.b, asked.a, align=turned.text, tolerance=tolerance)

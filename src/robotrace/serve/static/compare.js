@@ -1,0 +1,149 @@
+// The compare page: the cameras and curves of two episodes on one clock.
+
+import { CameraWall, videosIn } from "./cameras.js";
+import { ChartStack } from "./charts.js";
+import { wireCopyButtons } from "./clipboard.js";
+import { isPageKey } from "./dom.js";
+import { loadCameras, loadSeries, rowTable, say } from "./load.js";
+import { markMoment } from "./marks.js";
+import { Player } from "./player.js";
+import { formatTime, parseTime } from "./timeline.js";
+import { Transport } from "./transport.js";
+
+const SIDES = ["a", "b"];
+const DIFFERENCE = / \|A − B\|$/;
+const NEUTRAL_LINE = 6;
+
+const sideOf = (side) => document.querySelector(`.compare-side[data-side=${side}]`);
+
+/** The curves of both, and of how far they are apart; what only one has is listed on the page, not drawn. */
+function chartSources(twin, series, difference) {
+  const common = new Set(twin.compared.streams.map((stream) => `${stream.artifact}/${stream.name}`));
+  const sources = SIDES.map((side, index) => ({
+    label: side.toUpperCase(),
+    series: { streams: series[index].streams.filter((stream) => common.has(`${stream.artifact}/${stream.name}`)) },
+    seriesUrl: twin[side].series_url,
+    offsetMs: twin[side].begins_ms,
+  }));
+  return [...sources, { series: difference, seriesUrl: twin.compared.difference_url, offsetMs: 0, colour: NEUTRAL_LINE }];
+}
+
+/** Each difference right below the stream it is of. */
+function orderCharts(charts) {
+  const byKey = new Map(charts.map((chart) => [chart.key, chart]));
+  for (const chart of charts) {
+    if (!DIFFERENCE.test(chart.key)) continue;
+    chart.root.classList.add("difference");
+    byKey.get(chart.key.replace(DIFFERENCE, ""))?.root.after(chart.root);
+  }
+}
+
+/** Says which frame of its own each camera shows; a side without one says nothing. */
+function nameFrames(player, cameras) {
+  cameras.forEach((ofSide, index) => {
+    const [camera] = ofSide;
+    if (!camera) return;
+    const frame = camera.frameAt(player.timeMs);
+    const side = sideOf(SIDES[index]);
+    side.dataset.frame = String(frame);
+    side.querySelector(".side-frame").textContent = frame < 0 ? "" : `frame ${frame} / ${camera.frames.count - 1}`;
+  });
+}
+
+function failures(twin) {
+  return SIDES.flatMap((side) => {
+    const { episode, begins_ms: beginsMs } = twin[side];
+    return episode.failure_time_s === null ? [] : [{ side, timeMs: episode.failure_time_s * 1000 + beginsMs }];
+  });
+}
+
+function markAll(twin, charts, totalMs) {
+  for (const { side, timeMs } of failures(twin)) {
+    const text = `${side.toUpperCase()} fails`;
+    markMoment(charts, timeMs, totalMs, { className: `failure of-${side}`, text });
+  }
+  const goal = twin.compared.beyond ?? twin.compared.first;
+  if (goal) markMoment(charts, goal.t_ms, totalMs, { className: "divergence", text: "divergence" });
+}
+
+/** The button and every moment that a table names go there, on this page. */
+function wireMoments(player) {
+  const go = (timeMs) => {
+    player.pause();
+    player.seek(timeMs);
+  };
+  const jump = document.getElementById("jump-to-divergence");
+  jump?.addEventListener("click", () => go(Number(jump.dataset.timeMs)));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "g" || !jump || !isPageKey(event)) return;
+    event.preventDefault();
+    go(Number(jump.dataset.timeMs));
+  });
+  for (const link of document.querySelectorAll("a.moment")) {
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      go(Number(link.dataset.timeMs));
+      document.getElementById("workspace").scrollIntoView({ block: "start" });
+    });
+  }
+}
+
+/** Choosing is enough; the offset waits for the number. */
+function wireForm() {
+  const form = document.getElementById("compare-form");
+  form.addEventListener("change", (event) => {
+    if (event.target.name !== "align" || event.target.value !== "offset") form.requestSubmit();
+  });
+}
+
+async function start() {
+  wireCopyButtons();
+  wireForm();
+  const twin = await (await fetch(document.getElementById("compare").dataset.json)).json();
+  const stage = document.getElementById("player");
+  const [cameras, series, difference] = await Promise.all([
+    Promise.all(
+      SIDES.map((side) =>
+        loadCameras(twin[side].cameras, videosIn(sideOf(side)), { offsetMs: twin[side].begins_ms }),
+      ),
+    ),
+    Promise.all(SIDES.map((side) => loadSeries(twin[side].series_url))),
+    loadSeries(twin.compared.difference_url),
+  ]);
+
+  const rows = rowTable(series[0].streams.map((stream) => stream.shifted(twin.a.begins_ms)));
+  const ends = SIDES.flatMap((side, index) => [
+    ...cameras[index].map((camera) => camera.frames.endMs),
+    ...series[index].streams.map((stream) => (stream.time.at(-1) ?? 0) + twin[side].begins_ms),
+  ]);
+  const lengths = SIDES.map((side) => (twin[side].episode.duration_s ?? 0) * 1000 + twin[side].begins_ms);
+  const totalMs = Math.max(0, ...ends) || Math.max(...lengths);
+
+  const player = new Player(cameras.flat(), totalMs, rows);
+  new CameraWall(stage, player);
+  new Transport(player, { failureMs: failures(twin)[0]?.timeMs ?? null });
+  player.addEventListener("time", () => nameFrames(player, cameras));
+  let charts = null;
+  if (twin.compared.streams.length) {
+    document.getElementById("workspace").classList.add("has-charts");
+    charts = new ChartStack(document.getElementById("stack"), {
+      sources: chartSources(twin, series, difference),
+      totalMs,
+      onSeek: (timeMs) => player.seek(timeMs),
+    });
+    orderCharts(charts.charts);
+    player.addEventListener("time", () => charts.setTime(player.timeMs, player.playing));
+  } else if (document.getElementById("charts-note").hidden) {
+    say("charts-note", "They have no numeric stream in common.");
+  }
+  markAll(twin, charts, totalMs);
+  wireMoments(player);
+  player.addEventListener("unplayable", () => say("video-note", "This browser cannot play the videos."));
+  player.addEventListener("shown", () => (document.documentElement.dataset.ready = "true"), { once: true });
+  const { searchParams } = new URL(location.href);
+  player.seek(parseTime(searchParams.get("t")) ?? 0);
+  document.documentElement.dataset.total = formatTime(totalMs);
+}
+
+start();
