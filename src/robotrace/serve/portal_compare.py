@@ -18,7 +18,8 @@ from robotrace.serve.divergence import Instant, StreamDifference
 from robotrace.serve.episode_differences import FactDifference, what_differs
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.pages import page
-from robotrace.serve.portal_data import EpisodeView, VideoView, episode_view
+from robotrace.serve.portal_cameras import CameraView
+from robotrace.serve.portal_data import EpisodeView, episode_view
 from robotrace.serve.portal_format import compare_url
 from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.schemas import EpisodeSummary
@@ -50,7 +51,7 @@ class ComparedEpisode(BaseModel):
     """One of the two."""
 
     episode: EpisodeSummary
-    cameras: list[VideoView]
+    cameras: list[CameraView]
     series_url: str
     begins_ms: float
     """On the common clock."""
@@ -156,7 +157,7 @@ def _sides(services: Services, viewer: Viewer, asked: _Asked) -> tuple[Side, Sid
 def _compared(view: EpisodeView, begins_ms: float) -> ComparedEpisode:
     return ComparedEpisode(
         episode=EpisodeSummary(**{name: getattr(view.episode, name) for name in EpisodeSummary.model_fields}),
-        cameras=[] if view.video is None else [view.video],
+        cameras=view.cameras,
         series_url=view.series_url,
         begins_ms=begins_ms,
     )

@@ -121,7 +121,7 @@ function linesOf(layer, number, layers) {
     layer,
     column,
     label: labels[column],
-    colour: (layers > 1 && columns.length === 1 ? number : column) % PALETTE_SIZE,
+    colour: (layer.source.colour ?? (layers > 1 && columns.length === 1 ? number : column)) % PALETTE_SIZE,
     dash: layers > 1 ? number : Math.floor(column / PALETTE_SIZE),
     shown: true,
   }));

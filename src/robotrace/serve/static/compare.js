@@ -7,7 +7,7 @@ import { isPageKey } from "./dom.js";
 import { loadCameras, loadSeries, rowTable, say } from "./load.js";
 import { markMoment } from "./marks.js";
 import { Player } from "./player.js";
-import { formatTime, parseTime } from "./timeline.js";
+import { parseTime } from "./timeline.js";
 import { Transport } from "./transport.js";
 
 const SIDES = ["a", "b"];
@@ -59,8 +59,7 @@ function failures(twin) {
 
 function markAll(twin, charts, totalMs) {
   for (const { side, timeMs } of failures(twin)) {
-    const text = `${side.toUpperCase()} fails`;
-    markMoment(charts, timeMs, totalMs, { className: `failure of-${side}`, text });
+    markMoment(charts, timeMs, totalMs, { className: "failure", text: `${side.toUpperCase()} fails` });
   }
   const goal = twin.compared.beyond ?? twin.compared.first;
   if (goal) markMoment(charts, goal.t_ms, totalMs, { className: "divergence", text: "divergence" });
@@ -143,7 +142,6 @@ async function start() {
   player.addEventListener("shown", () => (document.documentElement.dataset.ready = "true"), { once: true });
   const { searchParams } = new URL(location.href);
   player.seek(parseTime(searchParams.get("t")) ?? 0);
-  document.documentElement.dataset.total = formatTime(totalMs);
 }
 
 start();
