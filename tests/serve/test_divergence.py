@@ -191,15 +191,19 @@ def test_what_cannot_be_compared_is_listed_with_its_reason(pair):
 
 
 def test_a_broken_stream_is_left_out_and_the_others_are_compared(pair, tmp_path, npz):
-    good, path = pair({"a": walk(50), "b": walk(50)}, {"a": walk(50), "b": walk(50)}), tmp_path / "b-sensors.npz"
+    streams = {"a": walk(5000), "b": walk(5000)}
+    good, path = pair(streams, streams), tmp_path / "b-sensors.npz"
     assert len(compared(good)) == 2
     content = bytearray(path.read_bytes())
-    content[500] ^= 255  # in the first array's data: its checksum is wrong
+    content[50_000] ^= 255  # in the first array's data: its checksum is wrong
     path.write_bytes(content)
-    both = EpisodePair([("sensors", tmp_path / "a-sensors.npz")], [("sensors", path)])
-    with both:
+    with EpisodePair([("sensors", tmp_path / "a-sensors.npz")], [("sensors", path)]) as both:
         assert list(compared(both)) == ["b"]
     assert "broken" in next(item.reason for item in both.left_out if item.name == "a")
+    path.write_bytes(content[:70_000])
+    with EpisodePair([("sensors", tmp_path / "a-sensors.npz")], [("sensors", path)]) as cut:
+        assert compared(cut) == {}
+    assert [(item.name, item.side) for item in cut.left_out] == [("sensors", "b")]
 
 
 def test_no_files_and_no_rows_are_no_error(pair, tmp_path):

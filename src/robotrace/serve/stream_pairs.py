@@ -117,6 +117,7 @@ class LeftOut:
 class _Side:
     files: dict[str, NpzFile] = field(default_factory=dict)
     listed: dict[tuple[str, str], Listed] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
 
 
 class EpisodePair:
@@ -177,11 +178,13 @@ class EpisodePair:
         for artifact, path in sources:
             if not is_zip(path):
                 self.left_out.append(LeftOut(artifact, artifact, side, "not an NPZ file"))
+                found.unread.add(artifact)
                 continue
             try:
                 npz = self._open.enter_context(NpzFile(path))
             except SeriesError as error:
                 self.left_out.append(LeftOut(artifact, artifact, side, f"the file cannot be read: {error}"))
+                found.unread.add(artifact)
                 continue
             found.files[artifact] = npz
             found.listed.update({(artifact, stream.name): stream for stream in listed_streams(npz)})
@@ -192,6 +195,8 @@ class EpisodePair:
         common: list[tuple[str, str]] = []
         for key in [*a, *(key for key in b if key not in a)]:
             artifact, name = key
+            if artifact in self._a.unread | self._b.unread:
+                continue  # what it would have had, nobody knows
             if key not in b or key not in a:
                 side: Literal["a", "b"] = "a" if key in a else "b"
                 only = (a if side == "a" else b)[key]
