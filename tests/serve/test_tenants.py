@@ -63,6 +63,10 @@ BY_ID = {
     ("GET", "/portal/episodes/{episode_id}/frames.bin"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/camera.mp4"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/series.bin"): Asked(),
+    ("POST", "/portal/episodes/{episode_id}/archive"): Asked(form={}),
+    ("POST", "/portal/episodes/{episode_id}/restore"): Asked(form={}),
+    ("GET", "/portal/episodes/{episode_id}/delete"): Asked(),
+    ("POST", "/portal/episodes/{episode_id}/delete"): Asked(form={"force": "true"}),
     ("POST", "/portal/episodes/{episode_id}/promote"): Asked(form={"severity": "critical"}),
     ("POST", "/portal/episodes/{episode_id}/render"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/render/cancel"): Asked(form={}),
@@ -109,6 +113,7 @@ OF_NO_PROJECT = {
     ("POST", "/portal/login"),
     ("POST", "/portal/logout"),
     ("POST", "/portal/project"),
+    ("POST", "/portal/theme"),
     ("POST", "/api/cli/auth/start"),
     ("POST", "/api/cli/auth/poll"),
     ("POST", "/api/cli/auth/revoke"),  # of the key it is called with

@@ -71,10 +71,25 @@ def copy_track(source: Path, target: Path, track: int, *, demuxer: str) -> None:
         options = {"video_track_timescale": timescale, "movie_timescale": timescale, "movflags": "+faststart"}
         with av.open(os.fspath(target), "w", format="mp4", options=options) as alone:
             copy = _add_copy(alone, stream)
-            for packet in container.demux(stream):
-                if packet.dts is not None and packet.pts is not None and not packet.is_discard:
-                    packet.stream = copy
-                    alone.mux(packet)
+            for packet in _decodable(packet for packet in container.demux(stream) if not packet.is_discard):
+                packet.stream = copy
+                alone.mux(packet)
+
+
+def _decodable(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets with a decoding time each: Matroska has none, and FFmpeg does not guess those of the first B-frames."""
+    early: list[Any] = []
+    for packet in packets:
+        if packet.pts is None:
+            continue
+        if packet.dts is None:
+            early.append(packet)
+            continue
+        for before, waiting in enumerate(early):
+            waiting.dts = packet.dts - len(early) + before
+            yield waiting
+        early.clear()
+        yield packet
 
 
 def packets_between(container: Any, stream: Any, begin_s: float, end_s: float) -> Iterator[Any]:

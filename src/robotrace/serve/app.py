@@ -26,6 +26,7 @@ from robotrace.serve import (
     portal_data,
     portal_evals,
     portal_keys,
+    portal_life,
     portal_login,
     portal_pages,
     portal_renders,
@@ -43,6 +44,7 @@ from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
 from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
+from robotrace.serve.themes import Themes
 
 __all__ = ["create_app"]
 
@@ -81,6 +83,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         direct=not settings.asks_for_sign_in,
         store_origin=services.store.origin,
     )
+    app.add_middleware(Themes)
     app.state.metrics = operations.make_metrics(services, renders)
     app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
@@ -103,6 +106,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         portal_evals,
         portal_verify,
         portal_renders,
+        portal_life,
         cli_auth,
         portal_keys,
         portal_login,

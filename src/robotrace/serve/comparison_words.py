@@ -6,7 +6,7 @@ from robotrace.serve.comparisons import Comparison
 from robotrace.serve.divergence import Instant, StreamDifference
 from robotrace.serve.portal_format import number
 
-__all__ = ["told"]
+__all__ = ["scope", "told"]
 
 
 def told(comparison: Comparison, tolerance: float) -> str:
@@ -18,7 +18,7 @@ def told(comparison: Comparison, tolerance: float) -> str:
     # Values of other dtypes have other bits, whatever they are worth.
     exactly = "Identical to the bit" if all(len(set(each.dtypes)) == 1 for each in streams) else "Equal in value"
     if first is None:
-        return f"{exactly} in {_many(streams)}{_lengths(streams)}."
+        return f"{exactly} in {_many(streams)}."
     until = f"{exactly} until {_moment(first, streams)}: there {_values(first)}."
     if first.row_a == 0 and first.row_b == 0:
         until = f"Different from the first step on: {_values(first)}."
@@ -31,16 +31,21 @@ def told(comparison: Comparison, tolerance: float) -> str:
     return f"Within {number(tolerance)} until {_moment(beyond, streams)}: there {_values(beyond)}. {until}"
 
 
-def _many(streams: list[StreamDifference]) -> str:
-    return "the one stream they have in common" if len(streams) == 1 else f"all {len(streams)} common streams"
-
-
-def _lengths(streams: list[StreamDifference]) -> str:
+def scope(comparison: Comparison) -> str:
+    """How much of the two was compared, and how; empty where nothing was."""
+    streams = [stream for stream in comparison.streams if stream.compared]
+    if not streams:
+        return ""
     longest = max(streams, key=lambda stream: stream.compared)
     a, b = longest.rows
-    if longest.by == "time" or a == b:
-        return f", {longest.compared} rows"
-    return f" for {longest.compared} rows; {'A' if a > b else 'B'} goes on for {abs(a - b)} more"
+    counted = f"{len(streams)} stream{'' if len(streams) == 1 else 's'} by {longest.by}, {longest.compared} rows"
+    if longest.by == "step" and a != b:
+        return f"{counted}; {'A' if a > b else 'B'} goes on for {abs(a - b)} more."
+    return f"{counted}."
+
+
+def _many(streams: list[StreamDifference]) -> str:
+    return "the one stream they have in common" if len(streams) == 1 else f"all {len(streams)} common streams"
 
 
 def _moment(instant: Instant, streams: list[StreamDifference]) -> str:

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
 from robotrace.serve.compare_candidates import Candidates, candidates
-from robotrace.serve.comparison_words import told
+from robotrace.serve.comparison_words import scope, told
 from robotrace.serve.comparisons import Alignment, Comparison, Side, compare, difference_series
 from robotrace.serve.divergence import Instant, StreamDifference
 from robotrace.serve.episode_differences import FactDifference, what_differs
@@ -61,6 +61,7 @@ class StreamsCompared(BaseModel):
     """What their streams came to."""
 
     sentence: str
+    scope: str
     first: Instant | None
     beyond: Instant | None
     streams: list[StreamDifference]
@@ -167,9 +168,11 @@ def _streams(asked: _Asked, result: Comparison) -> StreamsCompared:
     address = compare_url(asked.a, asked.b, align=asked.alignment.text)
     return StreamsCompared(
         sentence=told(result, asked.tolerance),
+        scope=scope(result),
         first=result.first,
         beyond=result.beyond,
-        streams=result.streams,
+        # The ones that differ, in the order in which they come to; the sort is stable.
+        streams=sorted(result.streams, key=lambda each: math.inf if each.first is None else each.first.t_ms),
         left_out=result.left_out,
         difference_url=address.replace(_COMPARE, f"{_COMPARE}/series.bin", 1),
     )
