@@ -163,7 +163,8 @@ def difference_series(services: Services, a: Side, b: Side, alignment: Alignment
                 # A name of its own, so that a page can draw it beside the stream.
                 name=f"{each.name} |A − B|",
                 artifact=each.artifact,
-                dtype="float64",
+                # Integers and flags jump from one value to the next, and so does how far they are apart.
+                dtype="float64" if "f" in {track.values.dtype.kind for track in (each.a, each.b)} else "int64",
                 shape=[],
                 labels=[""],
                 count=len(apart),

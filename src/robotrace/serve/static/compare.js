@@ -13,6 +13,9 @@ import { Transport } from "./transport.js";
 const SIDES = ["a", "b"];
 const DIFFERENCE = / \|A − B\|$/;
 const NEUTRAL_LINE = 6;
+// Where both run for less than this share of the time, the charts open on that part.
+const MOSTLY = 0.7;
+const AIR = 0.1;
 
 const sideOf = (side) => document.querySelector(`.compare-side[data-side=${side}]`);
 
@@ -36,6 +39,21 @@ function orderCharts(charts) {
     chart.root.classList.add("difference");
     byKey.get(chart.key.replace(DIFFERENCE, ""))?.root.after(chart.root);
   }
+}
+
+/** Opens the charts where there is something to compare: one may have fallen in the first second of ten. */
+function zoomToCommon(charts, spans, totalMs) {
+  const startMs = Math.max(...spans.map((span) => span.startMs));
+  const endMs = Math.min(...spans.map((span) => span.endMs));
+  const length = endMs - startMs;
+  if (length <= 0 || length > totalMs * MOSTLY) return;
+  charts.zoomTo(Math.max(0, startMs - length * AIR), Math.min(totalMs, endMs + length * AIR));
+}
+
+/** The ruler stays below the pictures, however tall they are. */
+function keepRulerBelow(stage) {
+  const workspace = document.getElementById("workspace");
+  new ResizeObserver(() => workspace.style.setProperty("--stage-height", `${stage.offsetHeight}px`)).observe(stage);
 }
 
 /** Says which frame of its own each camera shows; a side without one says nothing. */
@@ -70,6 +88,7 @@ function wireMoments(player) {
   const go = (timeMs) => {
     player.pause();
     player.seek(timeMs);
+    document.getElementById("workspace").scrollIntoView({ block: "start" });
   };
   const jump = document.getElementById("jump-to-divergence");
   jump?.addEventListener("click", () => go(Number(jump.dataset.timeMs)));
@@ -83,7 +102,6 @@ function wireMoments(player) {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
       go(Number(link.dataset.timeMs));
-      document.getElementById("workspace").scrollIntoView({ block: "start" });
     });
   }
 }
@@ -101,6 +119,7 @@ async function start() {
   wireForm();
   const twin = await (await fetch(document.getElementById("compare").dataset.json)).json();
   const stage = document.getElementById("player");
+  keepRulerBelow(stage.parentElement);
   const [cameras, series, difference] = await Promise.all([
     Promise.all(
       SIDES.map((side) =>
@@ -112,12 +131,13 @@ async function start() {
   ]);
 
   const rows = rowTable(series[0].streams.map((stream) => stream.shifted(twin.a.begins_ms)));
-  const ends = SIDES.flatMap((side, index) => [
-    ...cameras[index].map((camera) => camera.frames.endMs),
-    ...series[index].streams.map((stream) => (stream.time.at(-1) ?? 0) + twin[side].begins_ms),
-  ]);
-  const lengths = SIDES.map((side) => (twin[side].episode.duration_s ?? 0) * 1000 + twin[side].begins_ms);
-  const totalMs = Math.max(0, ...ends) || Math.max(...lengths);
+  const spans = SIDES.map((side, index) => {
+    const { begins_ms: startMs, episode } = twin[side];
+    const ends = series[index].streams.map((stream) => stream.time.at(-1) ?? 0);
+    return { startMs, endMs: startMs + (Math.max(0, ...ends) || (episode.duration_s ?? 0) * 1000) };
+  });
+  const pictures = cameras.flat().map((camera) => camera.frames.endMs);
+  const totalMs = Math.max(...spans.map((span) => span.endMs), ...pictures);
 
   const player = new Player(cameras.flat(), totalMs, rows);
   new CameraWall(stage, player);
@@ -132,6 +152,7 @@ async function start() {
       onSeek: (timeMs) => player.seek(timeMs),
     });
     orderCharts(charts.charts);
+    zoomToCommon(charts, spans, totalMs);
     player.addEventListener("time", () => charts.setTime(player.timeMs, player.playing));
   } else if (document.getElementById("charts-note").hidden) {
     say("charts-note", "They have no numeric stream in common.");
