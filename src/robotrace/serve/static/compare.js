@@ -114,6 +114,22 @@ function wireForm() {
   });
 }
 
+/** Swapping them, or another tolerance, leaves the time where it is; another alignment is another clock. */
+function keepTime(player) {
+  const swap = document.getElementById("swap");
+  swap?.addEventListener("click", () => {
+    const address = new URL(swap.href);
+    address.searchParams.set("t", `${player.linkText()}ms`);
+    swap.href = address.href;
+  });
+  const form = document.getElementById("compare-form");
+  const before = new FormData(form);
+  form.addEventListener("formdata", ({ formData }) => {
+    const moved = ["align", "offset"].some((name) => formData.get(name) !== before.get(name));
+    if (!moved) formData.set("t", `${player.linkText()}ms`);
+  });
+}
+
 async function start() {
   wireCopyButtons();
   wireForm();
@@ -159,6 +175,7 @@ async function start() {
   }
   markAll(twin, charts, totalMs);
   wireMoments(player);
+  keepTime(player);
   player.addEventListener("unplayable", () => say("video-note", "This browser cannot play the videos."));
   player.addEventListener("shown", () => (document.documentElement.dataset.ready = "true"), { once: true });
   const { searchParams } = new URL(location.href);
