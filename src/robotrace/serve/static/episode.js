@@ -7,7 +7,7 @@ import { fetchSeries } from "./series.js";
 import { FrameTable, formatTime, parseTime } from "./timeline.js";
 import { Transport } from "./transport.js";
 
-const NO_SERIES = { streams: [], skipped: [] };
+const NO_SERIES = { streams: [], texts: [], skipped: [] };
 
 function say(id, text) {
   const place = document.getElementById(id);
@@ -133,7 +133,7 @@ async function start() {
   const [series, picture] = await Promise.all([loadSeries(twin.series_url), loadVideo(twin)]);
 
   const frames = picture?.frames ?? rowTable(series.streams);
-  const lastSample = Math.max(0, ...series.streams.map((stream) => stream.time.at(-1) ?? 0));
+  const lastSample = Math.max(0, ...series.streams.map((stream) => stream.endMs));
   const totalMs = Math.max(frames.endMs, lastSample) || (twin.episode.duration_s ?? 0) * 1000;
   const failureS = twin.episode.failure_time_s;
   const failureMs = failureS === null ? null : failureS * 1000;
@@ -148,6 +148,7 @@ async function start() {
       seriesUrl: twin.series_url,
       totalMs,
       onSeek: (timeMs) => player.seek(timeMs),
+      choicesKey: twin.episode.robot ?? twin.episode.metadata.env?.id ?? twin.episode.env_version,
     });
     player.addEventListener("time", () => charts.setTime(player.timeMs, player.playing));
   } else if (document.getElementById("charts-note").hidden) {
