@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,7 +18,7 @@ from robotrace.serve.services import Services
 from robotrace.serve.store import StoreError
 from robotrace.serve.stream_pairs import EpisodePair, LeftOut, Shift
 
-__all__ = ["Alignment", "Comparison", "Side", "compare", "difference_series"]
+__all__ = ["Alignment", "Comparison", "Side", "compare", "difference_name", "difference_series"]
 
 _KEPT = 32
 """Comparisons: a page asks for its own twice, and for what lies beside it when somebody goes back and forth."""
@@ -144,32 +144,54 @@ def compare(services: Services, a: Side, b: Side, alignment: Alignment, toleranc
         return result
 
 
-def difference_series(services: Services, a: Side, b: Side, alignment: Alignment, window: SeriesWindow) -> bytes:
+def difference_series(
+    services: Services,
+    a: Side,
+    b: Side,
+    alignment: Alignment,
+    window: SeriesWindow,
+    *,
+    names: Collection[str] | None = None,
+    most_bytes: int | None = None,
+) -> bytes:
     """The largest distance of each row, of the streams that differ, on the common clock.
+
+    Args:
+        services: The deployment's parts.
+        a: The first episode.
+        b: The second.
+        alignment: How their clocks lie over each other.
+        window: What of each stream is sent.
+        names: Of the differences to send; None for all.
+        most_bytes: How much to send about; the streams that come after are described only.
 
     Returns:
         As :mod:`robotrace.serve.series` describes it, thinned out after the distances were taken.
     """
-    answer = SeriesAnswer(window)
+    answer = SeriesAnswer(window, most_bytes)
     with _ONE_AT_A_TIME, _opened(services, a, b) as (pair, _):
         shift, _ = _shift(pair, a, b, alignment)
-        for each in pair.pairs(shift):
-            apart = difference(each)
-            if not np.any(apart):  # a NaN is something
-                continue
-            answer.add(
-                each.t_ns / 1e6,
-                apart[:, np.newaxis],
-                # A name of its own, so that a page can draw it beside the stream.
-                name=f"{each.name} |A − B|",
-                artifact=each.artifact,
+        wanted = None if names is None else {name for name in pair.names if difference_name(name) in names}
+        for each in pair.pairs(shift, wanted):
+            header = {
+                "name": difference_name(each.name),
+                "artifact": each.artifact,
                 # Integers and flags jump from one value to the next, and so does how far they are apart.
-                dtype="float64" if "f" in {track.values.dtype.kind for track in (each.a, each.b)} else "int64",
-                shape=[],
-                labels=[""],
-                count=len(apart),
-            )
-    return answer.to_bytes()
+                "dtype": "float64" if "f" in {track.values.dtype.kind for track in (each.a, each.b)} else "int64",
+                "shape": [],
+                "labels": [""],
+                "count": len(each.t_ns),
+            }
+            if answer.is_full(len(each.t_ns), 1):
+                answer.leave(header, float(each.t_ns[-1]) / 1e6)
+            elif np.any(apart := difference(each)):  # a NaN is something
+                answer.add(header, each.t_ns / 1e6, apart[:, np.newaxis])
+    return answer.encode()
+
+
+def difference_name(stream: str) -> str:
+    """What the distances of a stream are called: it sorts into the same group of a page's charts."""
+    return f"{stream} |A − B|" if "/" in stream or "." in stream else f"{stream}.|A − B|"
 
 
 @contextmanager

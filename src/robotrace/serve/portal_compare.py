@@ -19,7 +19,7 @@ from robotrace.serve.episode_differences import FactDifference, what_differs
 from robotrace.serve.episodes import episode_or_404
 from robotrace.serve.pages import page
 from robotrace.serve.portal_cameras import CameraView
-from robotrace.serve.portal_data import EpisodeView, episode_view
+from robotrace.serve.portal_data import SERIES_BYTES, EpisodeView, episode_view
 from robotrace.serve.portal_format import compare_url
 from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.schemas import EpisodeSummary
@@ -192,12 +192,24 @@ def compare_series(
     start_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     end_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     points: Annotated[int, Query(ge=1, le=50_000)] = 4000,
+    streams: Annotated[list[str] | None, Query(max_length=1000)] = None,
 ) -> Response:
-    """How far each common stream is apart, row by row; the format is that of the series of an episode."""
+    """How far each common stream is apart, row by row; the format is that of the series of an episode.
+
+    Without the names of ``streams`` those that fit into 4 MiB are sent, and the others described.
+    """
     services = get_services(request)
     a, b = _sides(services, viewer, asked)
-    window = SeriesWindow(start_ms, end_ms, points)
-    return Response(difference_series(services, a, b, asked.alignment, window), media_type="application/octet-stream")
+    content = difference_series(
+        services,
+        a,
+        b,
+        asked.alignment,
+        SeriesWindow.of(start_ms, end_ms, points),
+        names=streams,
+        most_bytes=SERIES_BYTES if streams is None else None,
+    )
+    return Response(content, media_type="application/octet-stream")
 
 
 @router.get(_COMPARE)

@@ -7,7 +7,7 @@ that has more, what the other said last.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrace.serve.npz import NpzFile, SeriesError
-from robotrace.serve.series import Listed, is_zip, listed_streams
+from robotrace.serve.series import SeriesSource, is_zip, series_sources
 
 __all__ = ["EpisodePair", "LeftOut", "Pairing", "Shift", "StreamPair", "Track"]
 
@@ -66,7 +66,7 @@ class Track:
         t_ns: ``(rows,) int64`` on the common clock, ascending.
     """
 
-    listed: Listed
+    listed: SeriesSource
     values: NDArray[Any]
     t_ns: NDArray[np.int64]
 
@@ -115,8 +115,7 @@ class LeftOut:
 
 @dataclass
 class _Side:
-    files: dict[str, NpzFile] = field(default_factory=dict)
-    listed: dict[tuple[str, str], Listed] = field(default_factory=dict)
+    listed: dict[tuple[str, str], SeriesSource] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
 
 
@@ -157,17 +156,25 @@ class EpisodePair:
         """The last moment of each on its own clock: of their common streams, of any stream where there is none."""
         return self._end_ns(self._a), self._end_ns(self._b)
 
-    def pairs(self, shift: Shift) -> Iterator[StreamPair]:
+    @property
+    def names(self) -> set[str]:
+        """Of the common streams."""
+        return {name for _, name in self._common}
+
+    def pairs(self, shift: Shift, names: Collection[str] | None = None) -> Iterator[StreamPair]:
         """Each common stream, one in the memory at a time; one that is broken is left out.
 
         Args:
             shift: Where the two begin on the common clock.
+            names: The streams; None for all.
         """
-        for artifact, name in self._common:
-            key = artifact, name
+        for key in self._common:
+            artifact, name = key
+            if names is not None and name not in names:
+                continue
             try:
-                a = _track(self._a.files[artifact], self._a.listed[key], shift.a_ns)
-                b = _track(self._b.files[artifact], self._b.listed[key], shift.b_ns)
+                a = _track(self._a.listed[key], shift.a_ns)
+                b = _track(self._b.listed[key], shift.b_ns)
             except SeriesError as error:
                 self.left_out.append(LeftOut(name, artifact, None, str(error)))
             else:
@@ -186,8 +193,7 @@ class EpisodePair:
                 self.left_out.append(LeftOut(artifact, artifact, side, f"the file cannot be read: {error}"))
                 found.unread.add(artifact)
                 continue
-            found.files[artifact] = npz
-            found.listed.update({(artifact, stream.name): stream for stream in listed_streams(npz)})
+            found.listed.update({(artifact, stream.name): stream for stream in series_sources(npz, artifact)})
         return found
 
     def _in_common(self) -> list[tuple[str, str]]:
@@ -212,10 +218,10 @@ class EpisodePair:
     def _end_ns(self, side: _Side) -> int:
         end = 0
         for key in self._common or [key for key, stream in side.listed.items() if stream.reason is None]:
-            clock = side.listed[key].clock
+            source, clock = side.listed[key], side.listed[key].clock
             if clock is not None and clock.rows:
                 try:
-                    last = int(side.files[key[0]].read(clock).astype(np.int64).max())
+                    last = int(source.npz.read(clock).astype(np.int64).max())
                     end = max(end, min(last, _LATEST_NS))
                 except SeriesError:
                     continue  # said where the stream itself is read
@@ -229,7 +235,7 @@ class EpisodePair:
         return StreamPair(name, artifact, a, b, "time", *_by_time(a.t_ns, b.t_ns))
 
 
-def _why_not(a: Listed, b: Listed) -> str | None:
+def _why_not(a: SeriesSource, b: SeriesSource) -> str | None:
     """Why a stream that both have cannot be compared, None when it can."""
     if a.reason is not None or b.reason is not None:
         sides = [("A", a.reason), ("B", b.reason)]
@@ -243,7 +249,8 @@ def _why_not(a: Listed, b: Listed) -> str | None:
     return None
 
 
-def _track(npz: NpzFile, listed: Listed, begin_ns: int) -> Track:
+def _track(listed: SeriesSource, begin_ns: int) -> Track:
+    npz = listed.npz
     assert listed.clock is not None  # else it has a reason
     t_ns = npz.read(listed.clock).astype(np.int64) + begin_ns
     # The two differ in length when a writer was killed between them.

@@ -11,7 +11,7 @@ import { parseTime } from "./timeline.js";
 import { Transport } from "./transport.js";
 
 const SIDES = ["a", "b"];
-const DIFFERENCE = / \|A − B\|$/;
+const DIFFERENCE = /[ .]\|A − B\|$/;
 const NEUTRAL_LINE = 6;
 // Where both run for less than this share of the time, the charts open on that part.
 const MOSTLY = 0.7;
@@ -33,12 +33,12 @@ function chartSources(twin, series, difference) {
 
 /** Each difference right below the stream it is of. */
 function orderCharts(charts) {
-  const byKey = new Map(charts.map((chart) => [chart.key, chart]));
-  for (const chart of charts) {
-    if (!DIFFERENCE.test(chart.key)) continue;
-    chart.root.classList.add("difference");
-    byKey.get(chart.key.replace(DIFFERENCE, ""))?.root.after(chart.root);
-  }
+  const isDifference = (chart) => DIFFERENCE.test(chart.key);
+  const ofStream = new Map(
+    charts.charts.filter(isDifference).map((chart) => [chart.key.replace(DIFFERENCE, ""), chart]),
+  );
+  const streams = charts.charts.filter((chart) => !isDifference(chart));
+  charts.list.fill(streams.flatMap((chart) => [chart, ...(ofStream.has(chart.key) ? [ofStream.get(chart.key)] : [])]));
 }
 
 /** Opens the charts where there is something to compare: one may have fallen in the first second of ten. */
@@ -149,7 +149,7 @@ async function start() {
   const rows = rowTable(series[0].streams.map((stream) => stream.shifted(twin.a.begins_ms)));
   const spans = SIDES.map((side, index) => {
     const { begins_ms: startMs, episode } = twin[side];
-    const ends = series[index].streams.map((stream) => stream.time.at(-1) ?? 0);
+    const ends = series[index].streams.map((stream) => stream.endMs);
     return { startMs, endMs: startMs + (Math.max(0, ...ends) || (episode.duration_s ?? 0) * 1000) };
   });
   const pictures = cameras.flat().map((camera) => camera.frames.endMs);
@@ -167,7 +167,7 @@ async function start() {
       totalMs,
       onSeek: (timeMs) => player.seek(timeMs),
     });
-    orderCharts(charts.charts);
+    orderCharts(charts);
     zoomToCommon(charts, spans, totalMs);
     player.addEventListener("time", () => charts.setTime(player.timeMs, player.playing));
   } else if (document.getElementById("charts-note").hidden) {

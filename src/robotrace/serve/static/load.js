@@ -44,7 +44,7 @@ export async function loadSeries(url) {
     return await fetchSeries(url);
   } catch (error) {
     say("charts-note", `The streams could not be read: ${error.message}`);
-    return { streams: [], skipped: [] };
+    return { streams: [], texts: [], skipped: [] };
   }
 }
 
