@@ -150,7 +150,7 @@ def publish(
         opened = answer.json()
         for target in opened["upload_urls"]:
             kind = target["kind"]
-            content_type = "video/mp4" if kind == "video" else "application/octet-stream"
+            content_type = "video/mp4" if kind.partition(".")[0] == "video" else "application/octet-stream"
             content = files[kind].read_bytes()
             # Without the client's key: a store refuses two credentials at once.
             stored = httpx.put(

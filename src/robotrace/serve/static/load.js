@@ -30,7 +30,7 @@ export function loadCameras(views, videos, options = {}) {
       try {
         return new Camera(videos.get(view.key), await fetchFrames(view.frames_url), settings);
       } catch {
-        const camera = new Camera(videos.get(view.key), new FrameTable(new Float64Array([0, 0])), settings);
+        const camera = new Camera(videos.get(view.key), new FrameTable(new Float64Array(0)), settings);
         camera.fail();
         return camera;
       }

@@ -54,7 +54,8 @@ export class Player extends EventTarget {
 
   /** The shortest decimal text of a time that means the same frame of every camera: what a link carries. */
   linkText(timeMs = this.timeMs) {
-    return this.frames.linkText(timeMs, this.cameras.map((camera) => camera.frames));
+    const playable = this.cameras.filter((camera) => !camera.failed);
+    return this.frames.linkText(timeMs, playable.map((camera) => camera.frames));
   }
 
   seek(timeMs) {
@@ -235,7 +236,9 @@ export class Player extends EventTarget {
 
   /** The camera that is the clock has put a frame on screen. */
   #follow(camera) {
-    const timeMs = camera.frames.startOf(camera.presented);
+    let timeMs = camera.frames.startOf(camera.presented);
+    // Another camera may have led until now: the time does not go back within a frame.
+    if (timeMs < this.timeMs && camera.frames.frameAt(this.timeMs) === camera.presented) timeMs = this.timeMs;
     if (this.loop?.on && timeMs >= this.loop.endMs - ROUNDING_MS) {
       this.#jump(this.loop.startMs);
       return;
