@@ -43,5 +43,7 @@ export function addressOf(player) {
 
 /** Whether the player stands where an address with nothing in it leads: opening a page should not change its address. */
 export function isPlain(player) {
-  return !location.search && player.timeMs === 0 && !player.loop?.on && player.active <= 0;
+  const { searchParams } = new URL(location.href);
+  if (["t", "loop", "camera"].some((name) => searchParams.has(name))) return false;
+  return player.timeMs === 0 && !player.loop?.on && player.active <= 0;
 }

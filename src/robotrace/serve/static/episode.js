@@ -24,7 +24,7 @@ async function start() {
   ]);
 
   const rows = rowTable(series.streams);
-  const lastSample = Math.max(0, ...series.streams.map((stream) => stream.time.at(-1) ?? 0));
+  const lastSample = Math.max(0, ...series.streams.map((stream) => stream.endMs));
   const endMs = Math.max(0, ...cameras.map((camera) => camera.frames.endMs));
   const totalMs = Math.max(endMs, lastSample) || (twin.episode.duration_s ?? 0) * 1000;
 
@@ -39,6 +39,7 @@ async function start() {
       seriesUrl: twin.series_url,
       totalMs,
       onSeek: (timeMs) => player.seek(timeMs),
+      choicesKey: twin.episode.robot ?? twin.episode.metadata.env?.id ?? twin.episode.env_version,
     });
     player.addEventListener("time", () => charts.setTime(player.timeMs, player.playing));
   } else if (document.getElementById("charts-note").hidden) {

@@ -7,8 +7,9 @@ const LONG_ARROW_MS = 10000;
 
 /**
  * @param {{player: Player, transport: Transport, loop: LoopBar, marks: Marks, wall: CameraWall}} parts
+ * @param {Object<string, function>} more a page's own keys; they come first
  */
-export function wireKeyboard({ player, transport, loop, marks, wall }) {
+export function wireKeyboard({ player, transport, loop, marks, wall }, more = {}) {
   const help = document.getElementById("help");
   const arrow = (event) => (event.shiftKey ? LONG_ARROW_MS : ARROW_MS);
   const keys = {
@@ -33,6 +34,7 @@ export function wireKeyboard({ player, transport, loop, marks, wall }) {
     "?": () => help.showModal(),
   };
   for (let number = 1; number <= 9; number += 1) keys[number] = () => wall.enlarge(number - 1);
+  Object.assign(keys, more);
   document.getElementById("help-open").addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
     const { target } = event;

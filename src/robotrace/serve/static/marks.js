@@ -15,7 +15,8 @@ const ROUNDING_MS = 0.002;
  * The marks of an episode, in the order of time.
  *
  * @param {object} twin the episode's JSON
- * @returns {{timeMs: number, kind: "failure" | "onset", label: string, title: string}[]} `label` is short
+ * @returns {{timeMs: number, kind: string, label: string, title: string}[]} `kind`: `failure`, or `onset` of a finding;
+ *   `label` is short
  */
 export function marksOf(twin, totalMs) {
   const { episode, analysis } = twin;
@@ -64,6 +65,11 @@ export function gapsOf(frames) {
 
 /** Puts the marks where the reader sees them, and goes from one to the next. */
 export class Marks {
+  /**
+   * @param {Player} player
+   * @param {object[]} marks as `marksOf` gives them, in the order of time
+   * @param {ChartStack | null} charts
+   */
   constructor(player, marks, charts) {
     this.player = player;
     this.marks = marks;
@@ -85,10 +91,10 @@ export class Marks {
     // A mark within the frame on screen is where one is already.
     const { frames, frame, timeMs } = player;
     const hereMs = frames.count && frame >= 0 ? Math.max(timeMs, frames.startOf(frame + 1) - ROUNDING_MS) : timeMs;
-    this.#goTo(marks.find((mark) => mark.timeMs > hereMs) ?? marks[0]);
+    this.goTo(marks.find((mark) => mark.timeMs > hereMs) ?? marks[0]);
   }
 
-  #goTo(mark) {
+  goTo(mark) {
     this.player.pause();
     this.player.seek(mark.timeMs);
   }
@@ -106,7 +112,7 @@ export class Marks {
   #addFlag(mark) {
     const what = mark.kind === "failure" ? ["Failure", mark.title].filter(Boolean).join(": ") : mark.title;
     const title = `${what} at ${formatTime(mark.timeMs)} s`;
-    const flag = button(`flag ${mark.kind}`, "", title, () => this.#goTo(mark));
+    const flag = button(`flag ${mark.kind}`, "", title, () => this.goTo(mark));
     // The keyboard has `f`, and the findings are listed with links: a tab stop each would only be in the way.
     flag.tabIndex = -1;
     flag.style.left = this.#share(mark.timeMs);
@@ -131,7 +137,7 @@ export class Marks {
     next.hidden = !this.marks.length;
     next.addEventListener("click", () => this.next());
     const failure = this.marks.find((mark) => mark.kind === "failure");
-    if (failure) document.getElementById("jump-to-failure")?.addEventListener("click", () => this.#goTo(failure));
+    if (failure) document.getElementById("jump-to-failure")?.addEventListener("click", () => this.goTo(failure));
   }
 
   /** The findings' own links go there without loading the page again. */
@@ -140,7 +146,7 @@ export class Marks {
       item.querySelector("a.figure").addEventListener("click", (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
-        this.#goTo({ timeMs: Number(item.dataset.onsetMs) });
+        this.goTo({ timeMs: Number(item.dataset.onsetMs) });
         document.getElementById("workspace").scrollIntoView({ block: "start" });
       });
     }
