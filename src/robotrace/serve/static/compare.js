@@ -1,13 +1,14 @@
 // The compare page: the cameras and curves of two episodes on one clock.
 
+import { followAddress } from "./address.js";
 import { CameraWall, videosIn } from "./cameras.js";
 import { ChartStack } from "./charts.js";
 import { wireCopyButtons } from "./clipboard.js";
-import { isPageKey } from "./dom.js";
+import { wireKeyboard } from "./keyboard.js";
 import { loadCameras, loadSeries, rowTable, say } from "./load.js";
-import { markMoment } from "./marks.js";
+import { LoopBar } from "./loop.js";
+import { Marks } from "./marks.js";
 import { Player } from "./player.js";
-import { parseTime } from "./timeline.js";
 import { Transport } from "./transport.js";
 
 const SIDES = ["a", "b"];
@@ -68,22 +69,21 @@ function nameFrames(player, cameras) {
   });
 }
 
-function failures(twin) {
-  return SIDES.flatMap((side) => {
+/** Both failures and the divergence, in the order of time. */
+function marksOf(twin, totalMs) {
+  const marks = SIDES.flatMap((side) => {
     const { episode, begins_ms: beginsMs } = twin[side];
-    return episode.failure_time_s === null ? [] : [{ side, timeMs: episode.failure_time_s * 1000 + beginsMs }];
+    const name = side.toUpperCase();
+    const mark = { kind: "failure", label: `${name} fails`, title: name };
+    return episode.failure_time_s === null ? [] : [{ ...mark, timeMs: episode.failure_time_s * 1000 + beginsMs }];
   });
-}
-
-function markAll(twin, charts, totalMs) {
-  for (const { side, timeMs } of failures(twin)) {
-    markMoment(charts, timeMs, totalMs, { className: "failure", text: `${side.toUpperCase()} fails` });
-  }
   const goal = twin.compared.beyond ?? twin.compared.first;
-  if (goal) markMoment(charts, goal.t_ms, totalMs, { className: "divergence", text: "divergence" });
+  if (goal) marks.push({ kind: "divergence", label: "divergence", title: "Divergence", timeMs: goal.t_ms });
+  for (const mark of marks) mark.timeMs = Math.min(mark.timeMs, totalMs);
+  return marks.sort((one, other) => one.timeMs - other.timeMs);
 }
 
-/** The button and every moment that a table names go there, on this page. */
+/** The button and every moment that a table names go there, on this page; returns how to go to the divergence. */
 function wireMoments(player) {
   const go = (timeMs) => {
     player.pause();
@@ -92,11 +92,6 @@ function wireMoments(player) {
   };
   const jump = document.getElementById("jump-to-divergence");
   jump?.addEventListener("click", () => go(Number(jump.dataset.timeMs)));
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "g" || !jump || !isPageKey(event)) return;
-    event.preventDefault();
-    go(Number(jump.dataset.timeMs));
-  });
   for (const link of document.querySelectorAll("a.moment")) {
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -104,6 +99,7 @@ function wireMoments(player) {
       go(Number(link.dataset.timeMs));
     });
   }
+  return () => jump && go(Number(jump.dataset.timeMs));
 }
 
 /** Choosing is enough; the offset waits for the number. */
@@ -139,7 +135,7 @@ async function start() {
   const [cameras, series, difference] = await Promise.all([
     Promise.all(
       SIDES.map((side) =>
-        loadCameras(twin[side].cameras, videosIn(sideOf(side)), { offsetMs: twin[side].begins_ms }),
+        loadCameras(twin[side].cameras, videosIn(sideOf(side)), { prefix: `${side}/`, offsetMs: twin[side].begins_ms }),
       ),
     ),
     Promise.all(SIDES.map((side) => loadSeries(twin[side].series_url))),
@@ -156,8 +152,8 @@ async function start() {
   const totalMs = Math.max(...spans.map((span) => span.endMs), ...pictures);
 
   const player = new Player(cameras.flat(), totalMs, rows);
-  new CameraWall(stage, player);
-  new Transport(player, { failureMs: failures(twin)[0]?.timeMs ?? null });
+  const wall = new CameraWall(stage, player);
+  const transport = new Transport(player);
   player.addEventListener("time", () => nameFrames(player, cameras));
   let charts = null;
   if (twin.compared.streams.length) {
@@ -173,13 +169,13 @@ async function start() {
   } else if (document.getElementById("charts-note").hidden) {
     say("charts-note", "They have no numeric stream in common.");
   }
-  markAll(twin, charts, totalMs);
-  wireMoments(player);
+  const marks = new Marks(player, marksOf(twin, totalMs), charts);
+  const loop = new LoopBar(player, () => (charts?.isZoomed ? { startMs: charts.startMs, endMs: charts.endMs } : null));
+  wireKeyboard({ player, transport, loop, marks, wall }, { g: wireMoments(player) });
   keepTime(player);
   player.addEventListener("unplayable", () => say("video-note", "This browser cannot play the videos."));
   player.addEventListener("shown", () => (document.documentElement.dataset.ready = "true"), { once: true });
-  const { searchParams } = new URL(location.href);
-  player.seek(parseTime(searchParams.get("t")) ?? 0);
+  followAddress(player);
 }
 
 start();
