@@ -14,7 +14,7 @@ import pytest
 from robotrace.serve.portal_format import compare_url
 from robotrace.serve.server import Deployment
 
-from .portal_fixtures import CLOCK_HZ, READ_BARCODE, Tab, publish, variable_rate, write_barcode_video, write_streams
+from .portal_fixtures import BARCODE_READER, CLOCK_HZ, Tab, publish, variable_rate, write_barcode_video, write_streams
 
 pytestmark = pytest.mark.browser
 
@@ -26,9 +26,10 @@ PARTED_AT = 90
 FAILED_S = {"a": 7.0, "b": 4.4}
 SEEKS = 30
 
-READ = READ_BARCODE.replace("() =>", "(side) =>", 1).replace(
-    'document.getElementById("video")', "document.querySelector(`.compare-side[data-side=${side}] video`)"
-)
+READ = f"""(side) => {{
+  {BARCODE_READER}
+  return readBarcode(document.querySelector(`.compare-side[data-side=${{side}}] video`));
+}}"""
 
 
 @pytest.fixture(scope="module")
