@@ -78,7 +78,7 @@ function marksOf(twin, totalMs) {
     return episode.failure_time_s === null ? [] : [{ ...mark, timeMs: episode.failure_time_s * 1000 + beginsMs }];
   });
   const goal = twin.compared.beyond ?? twin.compared.first;
-  if (goal) marks.push({ kind: "divergence", label: "divergence", title: "Divergence", timeMs: goal.t_ms });
+  if (goal) marks.push({ kind: "divergence", label: "A ≠ B", title: "First divergence", timeMs: goal.t_ms });
   for (const mark of marks) mark.timeMs = Math.min(mark.timeMs, totalMs);
   return marks.sort((one, other) => one.timeMs - other.timeMs);
 }
