@@ -96,9 +96,18 @@ LISTS = {
     ("GET", "/portal/verify.json"): Asked(query="?candidate=secret-policy"),
     ("GET", "/portal/api-keys"): Asked(),
     ("GET", "/portal/api-keys.json"): Asked(),
+    ("GET", "/portal/audit"): Asked(),
+    ("GET", "/portal/audit.json"): Asked(query="?limit=200"),
 }
 # Of the caller's project; see the tests below.
-OF_THE_CALLER = {("POST", "/api/episodes/archive"), ("GET", "/api/storage")}
+OF_THE_CALLER = {
+    ("POST", "/api/episodes/archive"),
+    ("GET", "/api/storage"),
+    ("GET", "/portal/storage"),
+    ("GET", "/portal/storage.json"),
+    ("GET", "/portal/about"),
+    ("GET", "/portal/about.json"),
+}
 # What makes things makes them in the caller's or viewer's project; see the tests below.
 MAKES = {
     ("POST", "/api/ingest/episode"),
