@@ -226,7 +226,11 @@ def test_series_come_from_both_files_within_the_window(portal, api, npz, decode_
 
 
 def test_series_are_named_by_the_metadata_and_sent_by_name(portal, api, npz, decode_series):
-    arrays = {f"{name}/{key}": value for name in ("q", "v") for key, value in (("value", np.ones(1)), ("_t_ns", np.zeros(1, int)))}
+    arrays = {
+        f"{name}/{key}": value
+        for name in ("q", "v")
+        for key, value in (("value", np.ones(1)), ("_t_ns", np.zeros(1, int)))
+    }
     metadata = {"streams": {"q": {"names": ["elbow"], "unit": "rad"}}}
     episode_id = api.record({"sensors": npz(arrays)}, metadata=metadata)
     url = f"/portal/episodes/{episode_id}/series.bin"

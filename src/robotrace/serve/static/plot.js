@@ -208,7 +208,7 @@ export function plotOptions(chart) {
     cursor: { show: false },
     scales: {
       x: { time: false, auto: false, range: () => [stack.startMs, stack.endMs] },
-      y: { auto: false, range: () => chart.yRange() },
+      y: { auto: false, range: (_plot, low, high) => (low === null ? chart.yRange() : [low, high]) },
     },
     axes: [
       {
