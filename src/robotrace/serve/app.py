@@ -21,9 +21,12 @@ from robotrace.serve import (
     ingest,
     objects,
     operations,
+    portal_cameras,
+    portal_compare,
     portal_data,
     portal_evals,
     portal_keys,
+    portal_life,
     portal_login,
     portal_pages,
     portal_renders,
@@ -41,6 +44,7 @@ from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
 from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
+from robotrace.serve.themes import Themes
 
 __all__ = ["create_app"]
 
@@ -79,6 +83,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         direct=not settings.asks_for_sign_in,
         store_origin=services.store.origin,
     )
+    app.add_middleware(Themes)
     app.state.metrics = operations.make_metrics(services, renders)
     app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
@@ -94,11 +99,14 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         objects,
         operations,
         quotas,
+        portal_cameras,
+        portal_compare,
         portal_data,
         portal_pages,
         portal_evals,
         portal_verify,
         portal_renders,
+        portal_life,
         cli_auth,
         portal_keys,
         portal_login,

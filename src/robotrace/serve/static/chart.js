@@ -204,7 +204,7 @@ function linesOf(layer, number, layers) {
     column,
     label: labels[column],
     isNamed: !/^[\d,]*$/.test(labels[column]),
-    colour: (layers > 1 && columns.length === 1 ? number : column) % PALETTE_SIZE,
+    colour: (layer.source?.colour ?? (layers > 1 && columns.length === 1 ? number : column)) % PALETTE_SIZE,
     dash: layers > 1 ? number : Math.floor(column / PALETTE_SIZE),
     shown: true,
   }));

@@ -22,8 +22,8 @@ const NEAR_PIXELS = 300;
  * @param {object} options
  * @param {object} options.series what `fetchSeries` answered, and
  * @param {string} options.seriesUrl from where: of one episode
- * @param {object[]} options.sources instead of the two, of several: `[{ label, series, seriesUrl, offsetMs }]`. Streams
- *   of the same name share a chart; `offsetMs` is added to that source's times
+ * @param {object[]} options.sources instead of the two, of several: `[{ label, series, seriesUrl, offsetMs, colour }]`.
+ *   Streams of the same name share a chart; `offsetMs` is added to that source's times; `colour` is of all its lines
  * @param {number} options.totalMs how long the episode is
  * @param {function} options.onSeek called with the time in ms at which the reader points
  * @param {string} options.choicesKey what pins, overlays and folds are remembered for; not at all without one
