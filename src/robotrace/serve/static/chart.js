@@ -105,8 +105,15 @@ export class StreamChart {
     this.plot = null;
   }
 
+  /** Draw the window the stack shows now; the y axis fits what is in it. */
   draw() {
-    this.plot?.setScale("x", { min: this.stack.startMs, max: this.stack.endMs });
+    const { plot, stack } = this;
+    if (!plot) return;
+    const [min, max] = this.yRange();
+    plot.batch(() => {
+      plot.setScale("x", { min: stack.startMs, max: stack.endMs });
+      plot.setScale("y", { min, max });
+    });
   }
 
   resize() {
@@ -132,7 +139,9 @@ export class StreamChart {
       changed ||= stream !== layer.stream;
       layer.stream = stream;
     }
-    if (changed && this.plot) this.plot.setData(plotData(this), true);
+    if (!changed || !this.plot) return;
+    this.plot.setData(plotData(this), false);
+    this.draw();
   }
 
   showValues(timeMs) {

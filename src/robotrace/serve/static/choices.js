@@ -5,7 +5,11 @@ const PARAMETER = "streams";
 /** Pinned streams and what lies over them as text: `action~observation.state,reward`. */
 export function toAddress(pinned, overlays) {
   const names = [...new Set([...pinned, ...Object.keys(overlays)])];
-  return names.map((name) => [name, ...(overlays[name] ?? [])].map(encodeURIComponent).join("~")).join(",");
+  return names.map((name) => [name, ...(overlays[name] ?? [])].map(encode).join("~")).join(",");
+}
+
+function encode(name) {
+  return name.replace(/[%,~]/g, (letter) => `%${letter.charCodeAt(0).toString(16)}`);
 }
 
 /** The other way round; null when the address says nothing. */

@@ -51,7 +51,6 @@ export class Gestures {
     } else if (event.pointerType === "touch") {
       this.drag = { kind: "touch", from: x, last: x, moved: false };
     } else {
-      this.list.setPointerCapture(event.pointerId);
       this.drag = { kind: event.shiftKey ? "pan" : "zoom", from: x, last: x, moved: false };
     }
   }
@@ -68,13 +67,16 @@ export class Gestures {
       const [a, b] = this.pointers.values();
       const apart = Math.max(8, Math.abs(a - b));
       const middle = (a + b) / 2;
+      // What was between the fingers stays between them.
+      stack.zoomBy(drag.apart / apart, drag.middle);
       stack.panBy((drag.middle - middle) / stack.plotWidth);
-      stack.zoomBy(drag.apart / apart, middle);
       Object.assign(drag, { apart, middle });
       return;
     }
-    drag.moved ||= Math.abs(x - drag.from) > DRAG_PIXELS;
-    if (!drag.moved) return;
+    if (!drag.moved && Math.abs(x - drag.from) <= DRAG_PIXELS) return;
+    // Not before: a click belongs to the plot. A finger has been captured by what it touched.
+    if (!drag.moved && drag.kind !== "touch") this.list.setPointerCapture(event.pointerId);
+    drag.moved = true;
     if (drag.kind === "zoom") this.#select(drag.from, x);
     else if (drag.kind === "pan" || stack.isZoomed) stack.panBy((drag.last - x) / stack.plotWidth);
     else stack.onSeek(stack.timeAtPixel(x));

@@ -11,6 +11,9 @@ const HEIGHT = { constant: 0, flag: 42, scalar: 84, vector: 128 };
 const FLAG_LANE = 18;
 const MOST_LANES = 8;
 const PLOT_PADDING = 7;
+const WIDTH = 1.25;
+// A line of more samples than pixels: one of at most a pixel is drawn several times as fast, and looks the same.
+const THIN = 1;
 // Of a flag's lane: the rest keeps it apart from the next.
 const FLAG_FILL = 0.8;
 const MOST_MEANINGS = 5;
@@ -110,6 +113,7 @@ function windowed(build, stack) {
   return (plot, index) => {
     const time = plot.data[index][0];
     const [first, last] = rowsWithin(time, stack.startMs, stack.endMs);
+    plot.series[index].width = last - first > stack.plotWidth ? THIN : WIDTH;
     return time.length && first <= last ? build(plot, index, first, last) : null;
   };
 }
@@ -204,7 +208,7 @@ export function plotOptions(chart) {
     cursor: { show: false },
     scales: {
       x: { time: false, auto: false, range: () => [stack.startMs, stack.endMs] },
-      y: { auto: false, range: () => chart.yRange() },
+      y: { auto: false, range: (_plot, low, high) => (low === null ? chart.yRange() : [low, high]) },
     },
     axes: [
       {
@@ -236,7 +240,7 @@ export function plotOptions(chart) {
         stroke: () => themeColour(`--line-${line.colour}`),
         fill: flag ? () => `color-mix(in srgb, ${themeColour(`--line-${line.colour}`)} 28%, transparent)` : undefined,
         fillTo: flag ? () => lines.length - 1 - index : undefined,
-        width: 1.25,
+        width: WIDTH,
         dash: dashOf(line),
         points: { show: false },
         paths: windowed(line.stream.isContinuous ? linear : stepped, stack),

@@ -34,7 +34,9 @@ export class StreamList {
   /** Put every chart where it belongs now. */
   arrange() {
     const { choices } = this;
+    const order = [...choices.pinned];
     const pinned = this.charts.filter((chart) => choices.pinned.has(chart.name));
+    pinned.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
     const rest = arrange(this.charts.filter((chart) => !choices.pinned.has(chart.name)));
     const groups = pinned.length ? [{ key: PINNED, items: pinned, isFolded: false }, ...rest] : rest;
     const alone = groups.length === 1;
