@@ -44,6 +44,7 @@ class HousePage:
 
 
 _EPISODE = "/portal/episodes/{episode_id}"
+_COMPARE = "/portal/compare"
 _READY = "html[data-ready=true]"
 
 PAGES = (
@@ -53,12 +54,11 @@ PAGES = (
     HousePage("episode-sim", "/portal/episodes/{sim}", _EPISODE, _READY, picture=False, video=True),
     HousePage("episode-long", "/portal/episodes/{long}", _EPISODE, picture=False),
     HousePage("episode-recording", "/portal/episodes/{recording}", _EPISODE, picture=False),
-    HousePage(
-        "compare", "/portal/compare?a={failed}&b={same_place}&t={onset}ms", "/portal/compare", _READY, video=True
-    ),
-    HousePage("compare-none", "/portal/compare", "/portal/compare", picture=False),
+    HousePage("compare", "/portal/compare?a={failed}&b={same_place}&t={onset}ms", _COMPARE, _READY, video=True),
     HousePage("policies", "/portal/policies?reference=act-v7", "/portal/policies"),
     HousePage("policy-pairs", "/portal/policies/pairs?a=act-v6&b=act-v7", "/portal/policies/pairs", picture=False),
+    HousePage("compare-one", "/portal/compare?a={failed}", _COMPARE, picture=False),
+    HousePage("compare-none", "/portal/compare", _COMPARE, picture=False),
     HousePage("evals", "/portal/evals", "/portal/evals"),
     HousePage("eval", "/portal/evals/{eval_run}", "/portal/evals/{eval_run_id}"),
     HousePage("eval-running", "/portal/evals/{eval_running}", "/portal/evals/{eval_run_id}", picture=False),

@@ -132,6 +132,11 @@ class Settings:
         return self.data_dir / "bucket"
 
     @property
+    def cameras_dir(self) -> Path:
+        """Tracks of videos, copied into files of their own for the browser; they can be made again."""
+        return self.data_dir / "cameras"
+
+    @property
     def thumbnails_dir(self) -> Path:
         """Pictures of videos, made again when they are missing."""
         return self.data_dir / "thumbnails"
