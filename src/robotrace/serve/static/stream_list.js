@@ -107,6 +107,16 @@ export class StreamList {
     chart.root.querySelector(`[aria-label^="Overlay "]`)?.focus();
   }
 
+  /** Make sure that a stream is not folded away, hidden or searched away: somebody points at it. */
+  reveal(name) {
+    const group = this.groups.find(({ items }) => items.some((chart) => chart.name === name));
+    if (!group) return;
+    group.isFolded = false;
+    this.choices.hide(name, false);
+    this.search.value = "";
+    this.filter();
+  }
+
   focusSearch() {
     if (this.search.parentElement.hidden) return false;
     this.search.focus();
@@ -175,6 +185,7 @@ export class StreamList {
       this.search.value = "";
       this.filter();
     });
+    document.addEventListener("robotrace:show-stream", (event) => this.reveal(event.detail.name));
     document.addEventListener("keydown", (event) => {
       if (event.key === "/" && isPageKey(event) && this.focusSearch()) event.preventDefault();
     });
