@@ -17,7 +17,7 @@ from robotrace.serve.episodes import EpisodeFilter, episode_detail, episode_filt
 from robotrace.serve.models import Episode
 from robotrace.serve.services import ApiCaller, Services, get_services, require_key
 
-__all__ = ["router"]
+__all__ = ["ClosingResponse", "router"]
 
 router = APIRouter(prefix="/api/episodes", dependencies=[Depends(require_key)])
 
@@ -134,10 +134,10 @@ def _zip(content: Generator[bytes], name: str, size: int | None = None) -> Strea
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     if size is not None:
         headers["Content-Length"] = str(size)
-    return _ClosingResponse(content, media_type="application/zip", headers=headers)
+    return ClosingResponse(content, media_type="application/zip", headers=headers)
 
 
-class _ClosingResponse(StreamingResponse):
+class ClosingResponse(StreamingResponse):
     """Closes what it sends when the client has left: else the file in the middle of which it did stays open."""
 
     def __init__(self, content: Generator[bytes], **options: Any) -> None:

@@ -137,6 +137,11 @@ class Settings:
         return self.data_dir / "renders"
 
     @property
+    def exports_dir(self) -> Path:
+        """Files of other tools while they are made for a page; what is in it after a kill is deleted at the start."""
+        return self.data_dir / "exports"
+
+    @property
     def secret_path(self) -> Path:
         """The 32 random bytes that sign object URLs."""
         return self.data_dir / "secret"
