@@ -17,7 +17,7 @@ START_NS = 1_795_952_791_833_182_243
 ROWS = 40
 T_NS = np.cumsum(np.full(ROWS, 33_333_333)) - 33_333_333
 SLOW_NS = T_NS[::4] + 7
-TEXTS = ["reach", "", "grüße ✓", "a,b\n\"c\""]
+TEXTS = ["reach", "", "grüße ✓", 'a,b\n"c"']
 
 
 def values() -> dict[str, NDArray[Any]]:
@@ -55,7 +55,7 @@ def write(path: Path, arrays: dict[str, Any], structure: dict[str, Any] | None =
 def write_video(
     path: Path, times_ns: NDArray[np.int64], cameras: tuple[str, ...] = ("render",), *, killed: bool = False
 ) -> None:
-    """A camera a track; the brightness of a frame is its number, five apart. ``killed``: as it lies there, not closed."""
+    """A camera a track; the brightness of a frame is its number, five apart. ``killed``: it was never closed."""
     writer = Mp4Writer(path, 33_333_333)
     for name in cameras:
         writer.add_camera(name, 64, 48)

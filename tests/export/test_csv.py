@@ -12,7 +12,7 @@ from robotrace.export import ExportError, Window, export_episode
 
 pytest.importorskip("av")
 
-from .exported import ROWS, SLOW_NS, T_NS, TEXTS, ExportedEpisode, episode, values, write  # noqa: E402
+from .exported import ROWS, SLOW_NS, T_NS, TEXTS, ExportedEpisode, episode, values, write
 
 
 def table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -28,7 +28,8 @@ def arrays(path: Path) -> dict[str, Any]:
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(
-        (one[key].dtype, one[key].shape, one[key].tobytes()) == (other[key].dtype, other[key].shape, other[key].tobytes())
+        (one[key].dtype, one[key].shape, one[key].tobytes())
+        == (other[key].dtype, other[key].shape, other[key].tobytes())
         for key in one
     )
 

@@ -43,9 +43,7 @@ def export(browser: httpx.Client, episode_id: str, **query: Any) -> httpx.Respon
     return browser.get(f"/portal/episodes/{episode_id}/export", params=query)
 
 
-def test_mcap_comes_whole_and_leaves_nothing_behind(
-    browser: httpx.Client, episode_id: str, settings: Settings
-) -> None:
+def test_mcap_comes_whole_and_leaves_nothing_behind(browser: httpx.Client, episode_id: str, settings: Settings) -> None:
     reader = pytest.importorskip("mcap.reader")
     answer = export(browser, episode_id, format="mcap")
     assert answer.status_code == 200, answer.text

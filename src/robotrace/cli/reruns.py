@@ -128,9 +128,7 @@ class EpisodeFinder:
         with progress_bars() as bars:
             episode_id = delivered_id(text, self._spool) or text
             number = len(list(self.temporary().iterdir()))
-            return fetch_episode(
-                client, episode_id, self.temporary() / str(number), videos=videos, progress=bars
-            )
+            return fetch_episode(client, episode_id, self.temporary() / str(number), videos=videos, progress=bars)
 
     def store(self, episode: FoundEpisode, verdict: Verdict) -> str | None:
         """Store a verdict with its episode; returns why that cannot be done, None where it was."""

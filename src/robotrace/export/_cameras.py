@@ -132,4 +132,5 @@ def _shown(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _t_ns(packet: Any, stream: Any) -> int:
-    return round(packet.pts * stream.time_base * 1_000_000_000)
+    t_ns: int = round(packet.pts * stream.time_base * 1_000_000_000)
+    return t_ns

@@ -35,7 +35,7 @@ def write_csv(
     streams: Streams,
     left_out: dict[str, str],
     on_row: Callable[[], None],
-    window: Window = Window(),
+    window: Window,
 ) -> int:
     """Write the streams that fit into a table.
 

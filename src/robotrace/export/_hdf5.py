@@ -1,7 +1,7 @@
 """An episode as an HDF5 file that has everything, to the bit: :mod:`robotrace.adapters.hdf5` reads it back.
 
-The attributes of the file are the episode's fields; ``metadata``, ``otel``, ``findings`` and ``reproduction`` are texts of
-JSON. ``sensors`` and ``actions`` are groups with the arrays of the NPZ files under their own keys:
+The attributes of the file are the episode's fields; ``metadata``, ``otel``, ``findings`` and ``reproduction`` are texts
+of JSON. ``sensors`` and ``actions`` are groups with the arrays of the NPZ files under their own keys:
 ``sensors/observation/value`` beside ``sensors/observation/_t_ns``; ``structure`` has what the comments of those files
 say of rows that are no single array. ``files`` has the videos as they are, as bytes.
 """

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrace.export._episode import ExportError, ExportedEpisode
+from robotrace.export._episode import ExportedEpisode, ExportError
 from robotrace.serve.npz import NpzFile, NpzMember, SeriesError
 
 __all__ = ["WALL_CLOCK", "Leaf", "Streams", "open_streams"]

@@ -74,7 +74,7 @@ def write_mcap(
     if events:
         channels.append(_event_channel(events))
     start_ns = streams.start_ns or 0
-    writer = Writer(file, compression=CompressionType.ZSTD)
+    writer: Any = Writer(file, compression=CompressionType.ZSTD)
     writer.start(library=f"robotrace {__version__}")
     _describe(writer, episode, start_ns, is_known=streams.start_ns is not None, left_out=left_out)
     schemas: dict[str, int] = {}
@@ -160,7 +160,7 @@ def _camera(camera: Camera) -> _Channel:
 def _events(episode: ExportedEpisode) -> Iterator[tuple[int, int, str, str]]:
     """Time in ns, level, name and text."""
     failed_s = episode.about.get("failure_time_s")
-    if _is_time(failed_s):
+    if isinstance(failed_s, (int, float)) and _is_time(failed_s):
         reason = episode.about.get("failure_reason") or episode.metadata.get("failure_reason") or "failure"
         yield round(failed_s * _SECOND_NS), messages.FATAL, "failure", str(reason)
     findings = episode.about.get("findings")

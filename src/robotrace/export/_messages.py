@@ -83,6 +83,7 @@ class MessageType:
         files = [descriptor_pb2.FileDescriptorProto.FromString(each) for each in needs]
         for each in (*files, file):
             pool.Add(each)
+        self._pool = pool  # the classes of protobuf 4 do not hold it
         self.schema: bytes = descriptor_pb2.FileDescriptorSet(file=[*files, file]).SerializeToString()
         self.make: Callable[..., Any] = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
@@ -119,7 +120,7 @@ def _numbers(name: str, kind: int, *, repeated: bool) -> MessageType:
 
 
 def rows(dtype: np.dtype[Any], *, scalar: bool) -> MessageType:
-    """``robotrace.Float32Array`` and its like: a field ``value``; of arrays of several axes it has the values in C order.
+    """``robotrace.Float32Array`` and its like: a field ``value``, of arrays of several axes in C order.
 
     Args:
         dtype: Of the values.

@@ -231,9 +231,7 @@ def _in_folder(folder: Path, spool: Spool) -> FoundEpisode:
             "as from `robotrace episodes download`"
         )
     files = {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.stem in CONTENT_TYPES or is_camera_kind(path.stem)
+        path.stem: path for path in sorted(folder.iterdir()) if path.stem in CONTENT_TYPES or is_camera_kind(path.stem)
     }
     metadata = about.get("metadata")
     return FoundEpisode(
