@@ -47,6 +47,7 @@ def test_a_key_opens_the_pages_makes_another_one_and_ends_the_session(tab: Tab, 
     page.keyboard.press("Enter")
     page.wait_for_url("**/portal/verify")
 
+    page.get_by_role("button", name="Deployment").click()
     page.get_by_role("link", name="API keys").click()
     page.get_by_label("Name").fill("arm-2")
     page.get_by_role("button", name="Create key").click()
@@ -57,6 +58,7 @@ def test_a_key_opens_the_pages_makes_another_one_and_ends_the_session(tab: Tab, 
     page.get_by_role("button", name="Copy the key").click()
     page.locator("#announcer", has_text="Copied").wait_for()
 
+    page.get_by_role("button", name="Deployment").click()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("heading", name="Sign in").wait_for()
     tab.open("/portal/api-keys")
@@ -101,7 +103,8 @@ def test_projects_are_switched_where_nobody_signs_in(browser: Any, tmp_path: Pat
             try:
                 tab.open("/portal/episodes")
                 assert tab.page.get_by_text("of the night").count() == 0
-                tab.page.get_by_label("Project").select_option("nightly")
+                tab.page.get_by_role("button", name="Deployment").click()
+                tab.page.get_by_label("Project", exact=True).select_option("nightly")
                 tab.page.get_by_role("button", name="Switch").click()
                 tab.page.get_by_text("of the night").first.wait_for()
                 assert tab.fits

@@ -61,6 +61,7 @@ BY_ID = {
     ("GET", "/portal/episodes/{episode_id}"): Asked(),
     ("GET", "/portal/episodes/{episode_id}.json"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/frames.bin"): Asked(),
+    ("GET", "/portal/episodes/{episode_id}/camera.mp4"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/series.bin"): Asked(),
     ("POST", "/portal/episodes/{episode_id}/archive"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/restore"): Asked(form={}),
@@ -113,6 +114,7 @@ OF_NO_PROJECT = {
     ("POST", "/portal/login"),
     ("POST", "/portal/logout"),
     ("POST", "/portal/project"),
+    ("POST", "/portal/theme"),
     ("POST", "/api/cli/auth/start"),
     ("POST", "/api/cli/auth/poll"),
     ("POST", "/api/cli/auth/revoke"),  # of the key it is called with
@@ -241,7 +243,7 @@ def test_the_owner_is_not_answered_that_way(
     own = fill(deployment, new_key(settings, 1))
     answer = ask(as_owner, method, path, BY_ID[method, path], own.ids)
     # The episode has no video, is not rendered, and its file is no NPZ.
-    expected = {"/frames.bin": 404, "/render.json": 404, "/series.bin": 200, "/render": 409}
+    expected = {"/frames.bin": 404, "/camera.mp4": 404, "/render.json": 404, "/series.bin": 200, "/render": 409}
     status = next((code for end, code in expected.items() if path.endswith(end)), None)
     assert answer.status_code == status if status else answer.status_code < 400, answer.text
     assert "/portal/login" not in answer.headers.get("location", "")

@@ -21,6 +21,7 @@ from robotrace.serve import (
     ingest,
     objects,
     operations,
+    portal_cameras,
     portal_data,
     portal_evals,
     portal_export,
@@ -43,6 +44,7 @@ from robotrace.serve.renders import RenderRefused, Renders
 from robotrace.serve.requests import REQUEST_ID_HEADER, REQUEST_ID_KEY, Requests
 from robotrace.serve.services import Services, SignInNeeded
 from robotrace.serve.store import StoreError
+from robotrace.serve.themes import Themes
 
 __all__ = ["create_app"]
 
@@ -81,6 +83,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         direct=not settings.asks_for_sign_in,
         store_origin=services.store.origin,
     )
+    app.add_middleware(Themes)
     app.state.metrics = operations.make_metrics(services, renders)
     app.add_middleware(Requests, metrics=app.state.metrics.requests)
     for routes in (
@@ -96,6 +99,7 @@ def create_app(services: Services, renders: Renders, janitor: Janitor) -> FastAP
         objects,
         operations,
         quotas,
+        portal_cameras,
         portal_data,
         portal_pages,
         portal_evals,

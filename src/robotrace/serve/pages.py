@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from robotrace.serve.portal_format import FILTERS
+from robotrace.serve.themes import current_theme
 
 __all__ = ["REVALIDATE", "form_fields", "page"]
 
@@ -33,7 +34,8 @@ _templates.filters.update(FILTERS)
 
 def page(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
     """A page made from a template of the ``templates`` folder."""
-    return HTMLResponse(_templates.get_template(template).render(context), status_code, headers=_PAGE_HEADERS)
+    text = _templates.get_template(template).render(context, theme=current_theme())
+    return HTMLResponse(text, status_code, headers=_PAGE_HEADERS)
 
 
 async def form_fields(request: Request) -> dict[str, str]:

@@ -17,6 +17,7 @@ from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
 from robotrace.serve.may_run import what_runs
 from robotrace.serve.models import Episode
+from robotrace.serve.portal_cameras import CameraView, camera_views
 from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.reproductions import report_of
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
@@ -26,14 +27,13 @@ from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.verify import scenario_infos
-from robotrace.serve.video_index import ensure_video_index
+from robotrace.serve.video_index import ensure_video_indexes
 
 __all__ = [
     "EpisodeList",
     "EpisodeView",
     "LinkedArtifact",
     "SummaryWithMetadata",
-    "VideoView",
     "episode_list",
     "episode_view",
     "router",
@@ -62,23 +62,13 @@ class LinkedArtifact(ArtifactInfo):
     url: str
 
 
-class VideoView(BaseModel):
-    """The video of an episode."""
-
-    url: str
-    width: int
-    height: int
-    frame_count: int
-    end_ms: float
-    frames_url: str
-
-
 class EpisodeView(BaseModel):
-    """Everything the page of an episode needs, but the series."""
+    """Everything the page of an episode needs, but the series; ``video`` is the first of its cameras."""
 
     episode: SummaryWithMetadata
     artifacts: list[LinkedArtifact]
-    video: VideoView | None
+    video: CameraView | None
+    cameras: list[CameraView]
     series_url: str
     scenario: ScenarioInfo | None
     reproduction: Report | None
@@ -103,7 +93,7 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
         HTTPException: 404 when there is no such episode.
     """
     _require_episode(services, viewer, episode_id)
-    index = ensure_video_index(services, episode_id)
+    indexes = ensure_video_indexes(services, episode_id)
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id, viewer.project_id)
         artifacts = [
@@ -117,8 +107,9 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
             )
             for artifact in episode.artifacts
         ]
-        video = next((artifact for artifact in artifacts if artifact.kind == "video"), None)
-        summary = episode_summary(episode, has_video=video is not None)
+        cameras = camera_views(services, episode, indexes)
+        has_video = any(artifact.kind == "video" for artifact in artifacts)
+        summary = episode_summary(episode, has_video=has_video)
         scenario = next(iter(scenario_infos(session, viewer.project_id, episode_id)), None)
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
         reproduction = report_of(session, episode_id)
@@ -128,16 +119,8 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
     return EpisodeView(
         episode=detail,
         artifacts=artifacts,
-        video=None
-        if video is None or index is None
-        else VideoView(
-            url=video.url,
-            width=index.width,
-            height=index.height,
-            frame_count=index.frame_count,
-            end_ms=index.end_ms,
-            frames_url=f"/portal/episodes/{episode_id}/frames.bin",
-        ),
+        video=cameras[0] if cameras else None,
+        cameras=cameras,
         series_url=f"/portal/episodes/{episode_id}/series.bin",
         scenario=scenario,
         reproduction=reproduction,
@@ -179,17 +162,6 @@ def episodes_json(
 def episode_json(episode_id: str, request: Request, viewer: PageViewer) -> EpisodeView:
     """One episode."""
     return episode_view(get_services(request), get_renders(request), viewer, episode_id)
-
-
-@router.get("/episodes/{episode_id}/frames.bin")
-def frames_bin(episode_id: str, request: Request, viewer: PageViewer) -> Response:
-    """The presentation times of the video's frames in ms, then its end: little-endian float64."""
-    services = get_services(request)
-    _require_episode(services, viewer, episode_id)
-    index = ensure_video_index(services, episode_id)
-    if index is None:
-        raise HTTPException(404, "the episode has no video that can be read")
-    return _binary(index.times_ms)
 
 
 @router.get("/episodes/{episode_id}/series.bin")

@@ -1,4 +1,4 @@
-"""Signing in to the pages, signing out, and choosing a project where nobody has to sign in."""
+"""Signing in to the pages, signing out, choosing a project where nobody has to sign in, and the colours."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from robotrace.serve.pages import form_fields, page
 from robotrace.serve.rate_limits import client_address, refuse_too_many
 from robotrace.serve.same_origin import require_same_origin
 from robotrace.serve.services import PageViewer, SignInNeeded, get_services
+from robotrace.serve.themes import THEMES, keep_theme
 
 __all__ = ["ask_to_sign_in", "local_path", "router"]
 
@@ -95,6 +96,21 @@ def choose_project(
         raise HTTPException(404, "there is no such project")
     done = RedirectResponse(_HOME, 303)
     get_services(request).cookies.choose_project(done, slug)
+    return done
+
+
+@router.post("/portal/theme", dependencies=[Depends(require_same_origin)])
+def choose_theme(request: Request, fields: Annotated[dict[str, str], Depends(form_fields)]) -> RedirectResponse:
+    """Show every page light, dark, or as the browser prefers; back to where it was chosen.
+
+    The pages send themselves as the referrer: with the instant that a script has written into the address meanwhile.
+    """
+    theme = fields.get("theme", "")
+    if theme not in THEMES:
+        raise HTTPException(400, f"theme: one of {', '.join(THEMES)}")
+    here = urlsplit(request.headers.get("referer", ""))
+    done = RedirectResponse(local_path(here._replace(scheme="", netloc="", fragment="").geturl()), 303)
+    keep_theme(done, theme)
     return done
 
 

@@ -92,7 +92,7 @@ def episode_page(episode_id: str, request: Request, viewer: PageViewer) -> HTMLR
         viewer=viewer,
         episode=episode,
         artifacts=view.artifacts,
-        video=view.video,
+        cameras=view.cameras,
         playable=bool(view.artifacts),
         # Shown when they are missing, too: an episode without them cannot be made again, and that should be seen.
         repro=[
@@ -120,6 +120,7 @@ def _facts(view: EpisodeView) -> list[tuple[str, str]]:
         ("rate", None if episode.fps is None else f"{episode.fps:g} fps"),
         ("frames", None if video is None else f"{video.frame_count}"),
         ("picture", None if video is None else f"{video.width} × {video.height}"),
+        ("cameras", f"{len(view.cameras)}" if len(view.cameras) > 1 else None),
     ]
     return [(label, value) for label, value in facts if value is not None]
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 from sqlalchemy.orm import Session
 
+from robotrace.serve.camera_tracks import CameraTracks
 from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.key_uses import KeyUses
@@ -49,6 +50,11 @@ class Services:
     guesses: GuessLimit = field(default_factory=GuessLimit)
     usage: UsageCache = field(default_factory=UsageCache)
     later: Later = field(default_factory=Later)
+    cameras: CameraTracks = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the folder of the camera tracks; it is made with the first of them."""
+        object.__setattr__(self, "cameras", CameraTracks(self.settings.cameras_dir))
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,11 @@ class Settings:
         return self.data_dir / "bucket"
 
     @property
+    def cameras_dir(self) -> Path:
+        """Tracks of videos, copied into files of their own for the browser; they can be made again."""
+        return self.data_dir / "cameras"
+
+    @property
     def renders_dir(self) -> Path:
         """What episodes that run again write, and the videos that come of them, before they are kept."""
         return self.data_dir / "renders"

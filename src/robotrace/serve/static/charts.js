@@ -1,13 +1,18 @@
 // The stacked stream charts: one x range, one cursor that is moved and never drawn.
 
+import { StreamChart } from "./chart.js";
+import { button, element } from "./dom.js";
+import { Gestures } from "./gestures.js";
+import { AXIS_WIDTH, RIGHT_PADDING, forgetColours } from "./plot.js";
+import { Ruler } from "./ruler.js";
 import { fetchSeries } from "./series.js";
-import { StreamChart, AXIS_WIDTH, RIGHT_PADDING } from "./chart.js";
-import { formatTime, timeTicks } from "./timeline.js";
+import { timeTicks } from "./timeline.js";
 
 const REFETCH_DELAY_MS = 120;
 const SHORTEST_WINDOW_MS = 5;
 const PIXELS_PER_TICK = 84;
 const STREAMS_BEFORE_FILTER = 8;
+const NEAR_PIXELS = 400;
 // What an engineer looks at first comes first; the rest stays in the order it was recorded.
 const LEADING = ["observation", "action", "reward"];
 
@@ -16,31 +21,38 @@ function rank(stream) {
   return (index < 0 ? LEADING.length : index) + (stream.isFlag ? LEADING.length : 0);
 }
 
+const keyOf = (stream) => `${stream.artifact}/${stream.name}`;
+
 /**
- * Owns the charts, their common x range and the cursor above them. `onSeek(timeMs)` is called when the reader points
- * at a time.
+ * Owns the charts, their common x range and the cursor above them; everything it shows is made inside `root`.
+ *
+ * @param {HTMLElement} root an empty element
+ * @param {object} options
+ * @param {object} options.series what `fetchSeries` answered, and
+ * @param {string} options.seriesUrl from where: of one episode
+ * @param {object[]} options.sources instead of the two, of several: `[{ label, series, seriesUrl, offsetMs }]`. Streams
+ *   of the same name share a chart; `offsetMs` is added to that source's times
+ * @param {number} options.totalMs how long the episode is
+ * @param {function} options.onSeek called with the time in ms at which the reader points
  */
 export class ChartStack {
-  constructor(root, { series, seriesUrl, totalMs, onSeek }) {
+  constructor(root, { series, seriesUrl, sources, totalMs, onSeek }) {
     this.root = root;
-    this.seriesUrl = seriesUrl;
     this.totalMs = totalMs;
     this.onSeek = onSeek;
     this.startMs = 0;
     this.endMs = totalMs;
     this.timeMs = 0;
     this.hoverMs = null;
-    this.marks = [];
-    this.ruler = root.querySelector(".ruler");
-    this.layer = root.querySelector(".cursor-layer");
-    this.cursor = this.layer.querySelector(".cursor");
-    this.hover = this.layer.querySelector(".hover-line");
-    this.zoomReset = document.getElementById("zoom-reset");
-    this.anyDecimated = series.streams.some((stream) => stream.decimated);
-    const list = root.querySelector(".chart-list");
+    this.lockedWindow = null;
+    this.sources = sources ?? [{ series, seriesUrl }];
+    this.#build();
     this.plotWidth = this.#measure();
-    const streams = series.streams.filter((stream) => stream.time.length).sort((a, b) => rank(a) - rank(b));
-    this.charts = streams.map((stream) => new StreamChart(list, stream, this));
+    this.charts = this.#panels().map((panel) => new StreamChart(this, panel));
+    this.list.append(...this.charts.map((chart) => chart.root));
+    this.anyDecimated = this.sources.some((source) => source.series.streams.some((stream) => stream.decimated));
+    this.gestures = new Gestures(this, this.list, this.ruler);
+    this.#watch();
     this.#draw();
     this.#listen();
   }
@@ -54,10 +66,12 @@ export class ChartStack {
     return this.startMs > 0 || this.endMs < this.totalMs;
   }
 
+  get fullWidth() {
+    return this.plotWidth + AXIS_WIDTH + RIGHT_PADDING;
+  }
+
   addMark(timeMs, element) {
-    this.marks.push({ timeMs, element });
-    this.layer.append(element);
-    this.#placeOverlay();
+    this.ruler.addMark(timeMs, element);
   }
 
   setTime(timeMs, playing) {
@@ -68,7 +82,7 @@ export class ChartStack {
       const lead = playing ? 0.05 : 0.5;
       this.#setWindow(timeMs - span * lead, span);
     }
-    this.#placeOverlay();
+    this.ruler.place();
     this.#showValues();
   }
 
@@ -80,34 +94,62 @@ export class ChartStack {
     this.#setWindow(0, this.totalMs);
   }
 
+  /** Make the window `factor` times as long around a pixel of the plots, or around the cursor. */
+  zoomBy(factor, x) {
+    const span = this.endMs - this.startMs;
+    const anchor = x === undefined ? (this.hoverMs ?? this.timeMs) : this.timeAtPixel(x);
+    const wanted = Math.min(this.totalMs, Math.max(SHORTEST_WINDOW_MS, span * factor));
+    this.#setWindow(anchor - ((anchor - this.startMs) / (span || 1)) * wanted, wanted);
+  }
+
+  /** Move the window by a share of itself. */
+  panBy(share) {
+    const span = this.endMs - this.startMs;
+    this.#setWindow(this.startMs + share * span, span);
+  }
+
   timeAtPixel(x) {
     const share = Math.min(1, Math.max(0, x / this.plotWidth));
     return this.startMs + share * (this.endMs - this.startMs);
   }
 
+  pixelOf(timeMs) {
+    return ((timeMs - this.startMs) / (this.endMs - this.startMs || 1)) * this.plotWidth;
+  }
+
+  /** The pointer is x pixels into the plots, null when it is elsewhere. */
   pointAt(x) {
     this.hoverMs = x === null ? null : this.timeAtPixel(x);
-    this.hover.hidden = x === null;
-    if (x !== null) {
-      this.hover.style.transform = `translateX(${x}px)`;
-      this.hover.firstElementChild.textContent = formatTime(this.hoverMs);
-      this.hover.classList.toggle("flip", x > this.plotWidth - 80);
-    }
+    this.ruler.pointAt(x === null ? null : Math.min(this.plotWidth, Math.max(0, x)), this.hoverMs);
     this.#showValues();
   }
 
-  /** Wheel with Ctrl (which is also what a pinch on a trackpad sends) zooms around the pointer; sideways it pans. */
-  wheel(event, x) {
-    const span = this.endMs - this.startMs;
-    if (event.ctrlKey) {
-      event.preventDefault();
-      const anchor = this.timeAtPixel(x);
-      const wanted = Math.min(this.totalMs, Math.max(SHORTEST_WINDOW_MS, span * Math.exp(event.deltaY * 0.004)));
-      this.#setWindow(anchor - (x / this.plotWidth) * wanted, wanted);
-    } else if (this.isZoomed && Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-      event.preventDefault();
-      this.#setWindow(this.startMs + (event.deltaX / this.plotWidth) * span, span);
+  #build() {
+    this.ruler = new Ruler(this);
+    this.list = element("div", "chart-list");
+    this.filter = element("input", "stream-filter");
+    Object.assign(this.filter, { type: "search", placeholder: "Filter streams", hidden: true });
+    this.filter.setAttribute("aria-label", "Filter streams");
+    this.zoomReset = button("button zoom-reset", "Reset zoom", "Show the whole episode again (0)", () => this.resetZoom());
+    this.tools = element("div", "chart-tools");
+    this.tools.append(this.filter, element("span", "spring"), this.zoomReset);
+    const body = element("div", "stack-body");
+    body.append(this.ruler.root, this.list, this.ruler.layer);
+    this.root.append(this.tools, body);
+  }
+
+  /** The streams of all sources, those of one name together. */
+  #panels() {
+    const panels = new Map();
+    for (const source of this.sources) {
+      for (const stream of source.series.streams) {
+        if (!stream.time.length) continue;
+        const key = keyOf(stream);
+        if (!panels.has(key)) panels.set(key, { key, name: stream.name, layers: [] });
+        panels.get(key).layers.push({ stream: stream.shifted(source.offsetMs), label: source.label, source });
+      }
     }
+    return [...panels.values()].sort((a, b) => rank(a.layers[0].stream) - rank(b.layers[0].stream));
   }
 
   #setWindow(startMs, span) {
@@ -121,33 +163,11 @@ export class ChartStack {
   }
 
   #draw() {
-    for (const chart of this.charts) chart.setRange(this.startMs, this.endMs);
-    const { ticks, digits } = this.ticks;
-    this.ruler.replaceChildren(
-      ...ticks.map((tick) => {
-        const label = document.createElement("span");
-        label.textContent = formatTime(tick, digits);
-        label.style.transform = `translateX(calc(${AXIS_WIDTH + this.#pixelOf(tick)}px - 50%))`;
-        return label;
-      }),
-    );
-    if (this.zoomReset) this.zoomReset.hidden = !this.isZoomed;
+    for (const chart of this.charts) chart.draw();
+    this.ruler.draw(this.ticks);
+    this.zoomReset.hidden = !this.isZoomed;
     this.root.dataset.startMs = String(this.startMs);
     this.root.dataset.endMs = String(this.endMs);
-    this.#placeOverlay();
-  }
-
-  #pixelOf(timeMs) {
-    return ((timeMs - this.startMs) / (this.endMs - this.startMs || 1)) * this.plotWidth;
-  }
-
-  #placeOverlay() {
-    for (const { timeMs, element } of [...this.marks, { timeMs: this.timeMs, element: this.cursor }]) {
-      const x = this.#pixelOf(timeMs);
-      element.hidden = x < -0.5 || x > this.plotWidth + 0.5;
-      element.style.transform = `translateX(${x}px)`;
-      element.classList.toggle("flip", x > this.plotWidth - 80);
-    }
   }
 
   #showValues() {
@@ -156,7 +176,7 @@ export class ChartStack {
     requestAnimationFrame(() => {
       this.valuesAsked = false;
       const timeMs = this.hoverMs ?? this.timeMs;
-      for (const chart of this.charts) chart.showValues(timeMs);
+      for (const chart of this.charts) if (chart.plot) chart.showValues(timeMs);
     });
   }
 
@@ -165,16 +185,15 @@ export class ChartStack {
     clearTimeout(this.refetchTimer);
     this.refetchAbort?.abort();
     if (!this.isZoomed) {
-      for (const chart of this.charts) chart.useOverview();
+      for (const chart of this.charts) chart.useDetail(() => null);
       return;
     }
     this.refetchTimer = setTimeout(async () => {
       const { signal } = (this.refetchAbort = new AbortController());
       try {
-        const window = { startMs: this.startMs, endMs: this.endMs };
-        const { streams } = await fetchSeries(this.seriesUrl, window, signal);
-        const byName = new Map(streams.map((stream) => [stream.artifact + stream.name, stream]));
-        for (const chart of this.charts) chart.useDetail(byName.get(chart.key));
+        const details = new Map();
+        for (const source of this.sources) details.set(source, await this.#fetchDetail(source, signal));
+        for (const chart of this.charts) chart.useDetail((layer) => details.get(layer.source).get(keyOf(layer.overview)));
         this.#showValues();
       } catch (error) {
         // The overview stays on screen: coarser than wanted, but right. A newer window aborts an older one.
@@ -183,8 +202,31 @@ export class ChartStack {
     }, REFETCH_DELAY_MS);
   }
 
+  async #fetchDetail({ seriesUrl, offsetMs = 0 }, signal) {
+    const window = { startMs: this.startMs - offsetMs, endMs: this.endMs - offsetMs };
+    const { streams } = await fetchSeries(seriesUrl, window, signal);
+    return new Map(streams.map((stream) => [keyOf(stream), stream.shifted(offsetMs)]));
+  }
+
   #measure() {
-    return Math.max(40, this.root.querySelector(".chart-list").clientWidth - AXIS_WIDTH - RIGHT_PADDING);
+    return Math.max(40, this.list.clientWidth - AXIS_WIDTH - RIGHT_PADDING);
+  }
+
+  /** Charts have a plot only near the screen. */
+  #watch() {
+    const byRoot = new Map(this.charts.map((chart) => [chart.root, chart]));
+    const observer = new IntersectionObserver(
+      (entries) => {
+        for (const { target, isIntersecting } of entries) {
+          const chart = byRoot.get(target);
+          if (isIntersecting) chart.enter();
+          else chart.leave();
+        }
+        this.#showValues();
+      },
+      { rootMargin: `${NEAR_PIXELS}px 0px` },
+    );
+    for (const chart of this.charts) observer.observe(chart.root);
   }
 
   #listen() {
@@ -196,26 +238,13 @@ export class ChartStack {
       this.#draw();
     }).observe(this.root);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      forgetColours();
       for (const chart of this.charts) chart.recolour();
     });
-    this.zoomReset?.addEventListener("click", () => this.resetZoom());
-    this.#listenToRuler();
-    const filter = document.getElementById("stream-filter");
-    if (!filter || this.charts.length <= STREAMS_BEFORE_FILTER) return;
-    filter.hidden = false;
-    filter.addEventListener("input", () => {
-      for (const chart of this.charts) chart.setVisible(chart.stream.name.includes(filter.value.trim()));
-    });
-  }
-
-  #listenToRuler() {
-    const seek = (event) => this.onSeek(this.timeAtPixel(event.offsetX - AXIS_WIDTH));
-    this.ruler.addEventListener("pointerdown", (event) => {
-      this.ruler.setPointerCapture(event.pointerId);
-      seek(event);
-    });
-    this.ruler.addEventListener("pointermove", (event) => {
-      if (this.ruler.hasPointerCapture(event.pointerId)) seek(event);
+    if (this.charts.length <= STREAMS_BEFORE_FILTER) return;
+    this.filter.hidden = false;
+    this.filter.addEventListener("input", () => {
+      for (const chart of this.charts) chart.root.hidden = !chart.name.includes(this.filter.value.trim());
     });
   }
 }

@@ -26,6 +26,24 @@ class Stream {
     return this.dtype === "bool";
   }
 
+  /** A column as a chart can draw it: gaps are null, and only a column that has some pays for the copy. */
+  drawable(index) {
+    this.drawn ??= [];
+    const column = this.columns[index];
+    this.drawn[index] ??= countMissing(column)
+      ? Array.from(column, (value) => (Number.isFinite(value) ? value : null))
+      : column;
+    return this.drawn[index];
+  }
+
+  /** The same stream on a clock that is `offsetMs` ahead. */
+  shifted(offsetMs) {
+    if (!offsetMs) return this;
+    const moved = Object.create(Object.getPrototypeOf(this), Object.getOwnPropertyDescriptors(this));
+    moved.time = this.time.map((time) => time + offsetMs);
+    return moved;
+  }
+
   /** The row in force at a time, -1 before the first. */
   rowAt(timeMs) {
     return lastAtOrBefore(this.time, timeMs);

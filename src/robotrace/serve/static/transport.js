@@ -10,7 +10,7 @@ const URL_DELAY_MS = 150;
 /** The address of this page at the player's time. */
 function linkTo(player) {
   const address = new URL(location.href);
-  address.searchParams.set("t", `${player.frames.linkText(player.timeMs)}ms`);
+  address.searchParams.set("t", `${player.linkText()}ms`);
   address.hash = "";
   return address.href;
 }
@@ -18,11 +18,10 @@ function linkTo(player) {
 export class Transport {
   /**
    * @param {Player} player
-   * @param {{unit: string, failureMs: number | null}} options `unit` names what one step is: a frame, or a row
+   * @param {{failureMs: number | null}} options
    */
-  constructor(player, { unit, failureMs }) {
+  constructor(player, { failureMs }) {
     this.player = player;
-    this.unit = unit;
     this.failureMs = failureMs;
     this.root = document.getElementById("transport");
     this.host = document.getElementById("player");
@@ -40,6 +39,7 @@ export class Transport {
     player.addEventListener("time", () => this.#showTime());
     player.addEventListener("state", () => this.#showState());
     player.addEventListener("settled", () => this.#settled());
+    player.addEventListener("active", () => this.#showTime());
     this.#showTime();
     this.#showState();
   }
@@ -51,10 +51,11 @@ export class Transport {
     host.dataset.timeMs = String(timeMs);
     host.dataset.settled = "false";
     const text = formatTime(timeMs);
+    const unit = player.camera ? "frame" : "row";
     parts.time.textContent = text;
-    parts["frame-label"].textContent = frames.count ? `${this.unit} ${frame} / ${frames.count - 1}` : "";
+    parts["frame-label"].textContent = frames.count ? `${unit} ${Math.max(0, frame)} / ${frames.count - 1}` : "";
     parts.scrub.value = String(timeMs);
-    parts.scrub.setAttribute("aria-valuetext", `${text} seconds, ${this.unit} ${frame}`);
+    parts.scrub.setAttribute("aria-valuetext", `${text} seconds, ${unit} ${frame}`);
     parts.scrub.style.setProperty("--done", `${totalMs ? (timeMs / totalMs) * 100 : 0}%`);
   }
 
