@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from robotrace.export import FORMATS, ExportedEpisode, ExportError, Window, export_episode
-from robotrace.serve.downloads import ClosingResponse
+from robotrace.serve.downloads import ClosingResponse, whole_episode
 from robotrace.serve.episodes import episode_detail, episode_or_404
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 
@@ -92,6 +92,12 @@ def export(
         "Content-Length": str(_size(file)),
     }
     return ClosingResponse(_chunks(file), media_type=chosen.media_type, headers=headers)
+
+
+@router.get("/download")
+def download(episode_id: str, request: Request, viewer: PageViewer) -> StreamingResponse:
+    """Every file of an episode, as it is, in a ZIP file."""
+    return whole_episode(get_services(request), viewer.project_id, episode_id)
 
 
 def _ns(ms: float | None) -> int | None:

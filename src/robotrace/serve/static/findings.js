@@ -1,4 +1,4 @@
-// Findings that are being made: the page is loaded again when they are there.
+// Findings: the page is loaded again when they have been made; their streams are shown, and the first one's instant.
 
 const FIRST_POLL_MS = 400;
 const LONGEST_POLL_MS = 10_000;
@@ -18,3 +18,21 @@ async function follow(url, waitMs) {
 
 const place = document.getElementById("findings");
 if (place?.dataset.pending) follow(place.dataset.pending, FIRST_POLL_MS);
+
+document.addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const stream = event.target.closest(".finding [data-stream]");
+  if (stream) {
+    event.preventDefault();
+    // Whoever draws the charts listens, and calls preventDefault() when it has brought the stream into view itself.
+    const shown = new CustomEvent("robotrace:show-stream", { detail: { name: stream.dataset.stream }, cancelable: true });
+    if (document.dispatchEvent(shown)) document.getElementById("charts")?.scrollIntoView({ block: "start" });
+  }
+  const go = event.target.closest("[data-finding-go]");
+  const link = go && document.querySelector(`.finding[data-code="${CSS.escape(go.dataset.findingGo)}"] a.figure`);
+  // The link in the list is wired to the player; without one this is a link like any other.
+  if (link && document.documentElement.dataset.ready) {
+    event.preventDefault();
+    link.click();
+  }
+});
