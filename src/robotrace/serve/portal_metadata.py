@@ -10,17 +10,20 @@ from typing import Any
 __all__ = ["MetadataNode", "MetadataTree", "metadata_tree"]
 
 _NAMES = {
+    "action_bounds": "Action bounds",
     "config": "Configuration",
     "env": "Environment",
     "final_info": "Final info",
     "git": "Git",
     "host": "Host",
+    "names": "Names",
     "incomplete": "Incomplete",
     "outcome": "Outcome",
     "packages": "Packages",
     "params": "Parameters",
     "reproduce": "Reproducibility",
     "tags": "Tags",
+    "units": "Units",
     "vector": "Vector of environments",
     "versions": "Packages",
     "video": "Video",
