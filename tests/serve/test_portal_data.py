@@ -179,7 +179,8 @@ def test_an_episode_without_files_has_neither_video_nor_series(portal, api, deco
     view = portal.get(f"/portal/episodes/{episode_id}.json").json()
     assert (view["video"], view["artifacts"], view["episode"]["has_video"]) == (None, [], False)
     assert portal.get(f"/portal/episodes/{episode_id}/frames.bin").status_code == 404
-    assert decode_series(portal.get(view["series_url"]).content).header == {"streams": [], "skipped": []}
+    series = decode_series(portal.get(view["series_url"]).content)
+    assert series.header == {"streams": [], "texts": [], "skipped": []}
 
 
 def test_an_episode_whose_video_is_broken_is_shown_without_it(portal, api):

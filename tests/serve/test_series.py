@@ -71,8 +71,8 @@ def test_what_no_chart_can_show_is_listed_with_its_reason(series):
             "camera/_t_ns": clock(3),
             "wall_clock/value": clock(3),
             "wall_clock/_t_ns": clock(3),
-            "text/value": np.array(["a", "b", "c"]),
-            "text/_t_ns": clock(3),
+            "dates/value": np.array(["2026-01-01"] * 3, dtype="M8[D]"),
+            "dates/_t_ns": clock(3),
             "complex/value": np.zeros(3, dtype=complex),
             "complex/_t_ns": clock(3),
             "timeless/value": np.zeros(3),
@@ -89,7 +89,7 @@ def test_what_no_chart_can_show_is_listed_with_its_reason(series):
     assert answer.skipped.pop("wall_clock") == "clock"
     assert "image" in answer.skipped.pop("camera")
     assert {name: reason.split()[0] for name, reason in answer.skipped.items()} == {
-        "text": "not",
+        "dates": "not",
         "complex": "not",
         "timeless": "no",
         "float_time": "no",

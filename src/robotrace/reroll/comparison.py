@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrace.bits import different_bits, distances
+
 __all__ = ["Mismatch", "first_mismatch", "unrecorded"]
 
 _SHOWN = 8
@@ -87,27 +89,17 @@ def _arrays(recorded: NDArray[Any], here: NDArray[Any], name: str, *, cast: bool
     distance = _distance(recorded, here)
     if recorded.size <= _SHOWN:
         return Mismatch(name, _short(recorded), _short(here), distance)
-    where = np.flatnonzero(_different(recorded, here))
+    where = np.flatnonzero(different_bits(recorded, here))
     first = tuple(int(i) for i in np.unravel_index(where[0], recorded.shape))
     at = f"[{', '.join(map(str, first))}]"
     count = f" ({where.size} of {recorded.size} values differ)"
     return Mismatch(name, f"{at} {_short(recorded[first])}", f"{at} {_short(here[first])}{count}", distance)
 
 
-def _different(recorded: NDArray[Any], here: NDArray[Any]) -> NDArray[np.bool_]:
-    # By bits, so that a NaN equals itself and -0.0 differs from 0.0.
-    size = recorded.dtype.itemsize
-    left = np.frombuffer(recorded.tobytes(), np.uint8).reshape(-1, size)
-    right = np.frombuffer(here.tobytes(), np.uint8).reshape(-1, size)
-    different: NDArray[np.bool_] = (left != right).any(axis=1)
-    return different
-
-
 def _distance(recorded: NDArray[Any], here: NDArray[Any]) -> float | None:
     if recorded.dtype.kind not in "iufb" or not recorded.size:
         return None
-    with np.errstate(all="ignore"):
-        apart = np.abs(recorded.astype(np.float64) - here.astype(np.float64))
+    apart = distances(recorded, here)
     return float(np.max(apart)) if bool(np.isfinite(apart).all()) else None
 
 

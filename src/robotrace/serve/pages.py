@@ -10,7 +10,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from robotrace.serve.portal_format import FILTERS
+from robotrace.serve.portal_format import FILTERS, GLOBALS
 from robotrace.serve.themes import current_theme
 
 __all__ = ["REVALIDATE", "form_fields", "page"]
@@ -30,6 +30,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(FILTERS)
+_templates.globals.update(GLOBALS)
 
 
 def page(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:

@@ -28,11 +28,13 @@ from robotrace.serve.schemas_explain import AnalysisView
 from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
+from robotrace.serve.stream_facts import StreamFacts
 from robotrace.serve.trace_links import trace_url
 from robotrace.serve.verify import scenario_infos
 from robotrace.serve.video_index import ensure_video_indexes
 
 __all__ = [
+    "SERIES_BYTES",
     "EpisodeList",
     "EpisodeView",
     "LinkedArtifact",
@@ -43,6 +45,9 @@ __all__ = [
 ]
 
 router = APIRouter(prefix="/portal", include_in_schema=False)
+
+SERIES_BYTES = 4 * 1024**2
+"""Of the first answer: 20 streams of 100,000 rows, thinned out, take half of it; 400 of 1,000 do not fit."""
 
 
 class EpisodeList(BaseModel):
@@ -183,12 +188,17 @@ def series_bin(
     start_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     end_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     points: Annotated[int, Query(ge=1, le=50_000)] = 4000,
+    streams: Annotated[list[str] | None, Query(max_length=1000)] = None,
 ) -> Response:
-    """The numeric streams of an episode; see :func:`robotrace.serve.series.read_series` for the format."""
+    """The numeric streams of an episode; see :func:`robotrace.serve.series.read_series` for the format.
+
+    Without the names of ``streams`` those that fit into 4 MiB are sent, and the others described.
+    """
     services = get_services(request)
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id, viewer.project_id)
         keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
+        facts = StreamFacts(episode.meta)
     try:
         with ExitStack() as files:
             sources = [
@@ -196,7 +206,16 @@ def series_bin(
                 for kind in ("sensors", "actions")
                 if kind in keys
             ]
-            return _binary(read_series(sources, start_ms=start_ms, end_ms=end_ms, points=points))
+            content = read_series(
+                sources,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                points=points,
+                names=streams,
+                most_bytes=SERIES_BYTES if streams is None else None,
+                facts=facts,
+            )
+            return _binary(content)
     except SeriesError as error:
         raise HTTPException(422, str(error)) from error
 

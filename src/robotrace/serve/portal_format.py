@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlencode
 
 from robotrace.serve.values import finite
 
-__all__ = ["FILTERS", "ago", "length_s", "link_ms", "number", "percent", "pretty", "utc"]
+__all__ = ["FILTERS", "GLOBALS", "ago", "compare_url", "length_s", "link_ms", "number", "percent", "pretty", "utc"]
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
@@ -52,6 +53,19 @@ def length_s(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{whole:02d} h" if hours else f"{minutes}:{whole:02d} min"
 
 
+def compare_url(a: str, b: str | None = None, t_s: float | None = None, **query: str) -> str:
+    """The address of the page that compares two episodes.
+
+    Args:
+        a: The id of the first.
+        b: The id of the second; None where it is to be chosen there.
+        t_s: The moment to open it at, in seconds.
+        **query: Further fields of the address, as ``align="end"``; empty ones are left out.
+    """
+    given = {"a": a, "b": b, **query, "t": None if t_s is None else f"{link_ms(t_s)}ms"}
+    return f"/portal/compare?{urlencode({name: text for name, text in given.items() if text})}"
+
+
 def link_ms(seconds: float) -> str:
     """A time as ``?t=…ms`` has it: to the nanosecond, without an exponent or zeros at its end."""
     return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".")
@@ -82,3 +96,4 @@ FILTERS = {
     "pretty": pretty,
     "utc": utc,
 }
+GLOBALS = {"compare_url": compare_url}

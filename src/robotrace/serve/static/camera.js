@@ -117,7 +117,7 @@ export class Camera extends EventTarget {
 
   /** Moves to a time while it plays. */
   jump(timeMs) {
-    this.finished = false;
+    this.finished = this.running = false;
     this.#seekTo(this.frames.frameAt(timeMs));
     // At its end a browser has stopped it.
     if (this.playing && this.video.paused) this.video.play().catch(() => this.#emit("refused"));

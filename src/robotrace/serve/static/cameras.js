@@ -2,7 +2,7 @@
 
 import { formatTime } from "./timeline.js";
 
-const ENLARGED = "large";
+const LARGE = "large";
 const GRID = "grid";
 
 /** The `<video>` elements below `root`, by the key of their camera. */
@@ -13,8 +13,8 @@ export function videosIn(root) {
 
 function note(camera) {
   if (camera.picture === "failed") return "cannot be played";
-  if (camera.picture === "before") return `begins at ${formatTime(camera.frames.startMs)} s`;
-  if (camera.picture === "after") return `ended at ${formatTime(camera.frames.endMs)} s`;
+  if (camera.picture === "before") return `from ${formatTime(camera.frames.startMs)} s`;
+  if (camera.picture === "after") return `ended ${formatTime(camera.frames.endMs)} s`;
   if (camera.picture === "loading") return "loading";
   return camera.synced ? "" : "catching up";
 }
@@ -24,22 +24,27 @@ export class CameraWall {
   constructor(root, player) {
     this.root = root;
     this.player = player;
-    this.layout = ENLARGED;
+    this.layout = LARGE;
     this.figures = player.cameras.map((camera) => camera.video.closest("figure"));
     player.cameras.forEach((camera, index) => this.#wire(camera, index));
     player.addEventListener("active", () => this.#showActive());
     this.#showActive();
+    document.getElementById("same-size")?.addEventListener("click", () => this.toggleLayout());
     if (player.cameras.length > 1) this.#observe();
   }
 
-  /** Makes a camera the active one; the one that is already goes large or small. */
+  /** Makes a camera the large one. */
   enlarge(index) {
-    if (!this.figures[index]) return;
-    if (index === this.player.active) this.setLayout(this.layout === GRID ? ENLARGED : GRID);
-    else this.player.activate(index);
+    if (!this.figures[index] || this.player.cameras[index].failed) return;
+    this.player.activate(index);
+    this.#setLayout(LARGE);
   }
 
-  setLayout(layout) {
+  toggleLayout() {
+    if (this.figures.length > 1) this.#setLayout(this.layout === GRID ? LARGE : GRID);
+  }
+
+  #setLayout(layout) {
     this.layout = layout;
     this.#showActive();
   }
@@ -54,12 +59,17 @@ export class CameraWall {
     };
     camera.addEventListener("picture", show);
     show();
-    if (this.player.cameras.length > 1) figure.addEventListener("click", () => this.enlarge(index));
+    camera.video.addEventListener("click", () => {
+      if (index === this.player.active && this.layout === LARGE) this.player.toggle();
+      else this.enlarge(index);
+    });
+    figure.querySelector("button")?.addEventListener("click", () => this.enlarge(index));
   }
 
   #showActive() {
     const { player, figures, layout } = this;
     this.root.dataset.layout = layout;
+    document.getElementById("same-size")?.setAttribute("aria-pressed", String(layout === GRID));
     figures.forEach((figure, index) => {
       const active = index === player.active;
       figure.dataset.active = String(active);

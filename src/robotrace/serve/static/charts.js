@@ -1,27 +1,19 @@
 // The stacked stream charts: one x range, one cursor that is moved and never drawn.
 
 import { StreamChart } from "./chart.js";
-import { button, element } from "./dom.js";
+import { button, element, icon } from "./dom.js";
 import { Gestures } from "./gestures.js";
+import { TextLane } from "./lane.js";
+import { Loader } from "./loader.js";
+import { Overview } from "./overview.js";
 import { AXIS_WIDTH, RIGHT_PADDING, forgetColours } from "./plot.js";
 import { Ruler } from "./ruler.js";
-import { fetchSeries } from "./series.js";
+import { StreamList } from "./stream_list.js";
 import { timeTicks } from "./timeline.js";
 
-const REFETCH_DELAY_MS = 120;
 const SHORTEST_WINDOW_MS = 5;
 const PIXELS_PER_TICK = 84;
-const STREAMS_BEFORE_FILTER = 8;
-const NEAR_PIXELS = 400;
-// What an engineer looks at first comes first; the rest stays in the order it was recorded.
-const LEADING = ["observation", "action", "reward"];
-
-function rank(stream) {
-  const index = LEADING.findIndex((name) => stream.name === name || stream.name.startsWith(`${name}.`));
-  return (index < 0 ? LEADING.length : index) + (stream.isFlag ? LEADING.length : 0);
-}
-
-const keyOf = (stream) => `${stream.artifact}/${stream.name}`;
+const NEAR_PIXELS = 300;
 
 /**
  * Owns the charts, their common x range and the cursor above them; everything it shows is made inside `root`.
@@ -30,13 +22,14 @@ const keyOf = (stream) => `${stream.artifact}/${stream.name}`;
  * @param {object} options
  * @param {object} options.series what `fetchSeries` answered, and
  * @param {string} options.seriesUrl from where: of one episode
- * @param {object[]} options.sources instead of the two, of several: `[{ label, series, seriesUrl, offsetMs }]`. Streams
- *   of the same name share a chart; `offsetMs` is added to that source's times
+ * @param {object[]} options.sources instead of the two, of several: `[{ label, series, seriesUrl, offsetMs, colour }]`.
+ *   Streams of the same name share a chart; `offsetMs` is added to that source's times; `colour` is of all its lines
  * @param {number} options.totalMs how long the episode is
  * @param {function} options.onSeek called with the time in ms at which the reader points
+ * @param {string} options.choicesKey what pins, overlays and folds are remembered for; not at all without one
  */
 export class ChartStack {
-  constructor(root, { series, seriesUrl, sources, totalMs, onSeek }) {
+  constructor(root, { series, seriesUrl, sources, totalMs, onSeek, choicesKey }) {
     this.root = root;
     this.totalMs = totalMs;
     this.onSeek = onSeek;
@@ -46,12 +39,12 @@ export class ChartStack {
     this.hoverMs = null;
     this.lockedWindow = null;
     this.sources = sources ?? [{ series, seriesUrl }];
-    this.#build();
+    this.#build(choicesKey ?? null);
     this.plotWidth = this.#measure();
-    this.charts = this.#panels().map((panel) => new StreamChart(this, panel));
-    this.list.append(...this.charts.map((chart) => chart.root));
-    this.anyDecimated = this.sources.some((source) => source.series.streams.some((stream) => stream.decimated));
-    this.gestures = new Gestures(this, this.list, this.ruler);
+    this.charts = this.#makeCharts();
+    this.list.fill(this.charts);
+    this.loader = new Loader(this);
+    this.gestures = new Gestures(this, this.list.root, this.ruler);
     this.#watch();
     this.#draw();
     this.#listen();
@@ -70,6 +63,7 @@ export class ChartStack {
     return this.plotWidth + AXIS_WIDTH + RIGHT_PADDING;
   }
 
+  /** Show an element at a time, across all charts. */
   addMark(timeMs, element) {
     this.ruler.addMark(timeMs, element);
   }
@@ -83,7 +77,8 @@ export class ChartStack {
       this.#setWindow(timeMs - span * lead, span);
     }
     this.ruler.place();
-    this.#showValues();
+    this.overview.draw();
+    this.showValues();
   }
 
   zoomTo(startMs, endMs) {
@@ -121,56 +116,10 @@ export class ChartStack {
   pointAt(x) {
     this.hoverMs = x === null ? null : this.timeAtPixel(x);
     this.ruler.pointAt(x === null ? null : Math.min(this.plotWidth, Math.max(0, x)), this.hoverMs);
-    this.#showValues();
+    this.showValues();
   }
 
-  #build() {
-    this.ruler = new Ruler(this);
-    this.list = element("div", "chart-list");
-    this.filter = element("input", "stream-filter");
-    Object.assign(this.filter, { type: "search", placeholder: "Filter streams", hidden: true });
-    this.filter.setAttribute("aria-label", "Filter streams");
-    this.zoomReset = button("button zoom-reset", "Reset zoom", "Show the whole episode again (0)", () => this.resetZoom());
-    this.tools = element("div", "chart-tools");
-    this.tools.append(this.filter, element("span", "spring"), this.zoomReset);
-    const body = element("div", "stack-body");
-    body.append(this.ruler.root, this.list, this.ruler.layer);
-    this.root.append(this.tools, body);
-  }
-
-  /** The streams of all sources, those of one name together. */
-  #panels() {
-    const panels = new Map();
-    for (const source of this.sources) {
-      for (const stream of source.series.streams) {
-        if (!stream.time.length) continue;
-        const key = keyOf(stream);
-        if (!panels.has(key)) panels.set(key, { key, name: stream.name, layers: [] });
-        panels.get(key).layers.push({ stream: stream.shifted(source.offsetMs), label: source.label, source });
-      }
-    }
-    return [...panels.values()].sort((a, b) => rank(a.layers[0].stream) - rank(b.layers[0].stream));
-  }
-
-  #setWindow(startMs, span) {
-    const width = Math.min(span, this.totalMs);
-    const start = Math.min(Math.max(0, startMs), this.totalMs - width);
-    if (start === this.startMs && start + width === this.endMs) return;
-    this.startMs = start;
-    this.endMs = start + width;
-    this.#draw();
-    if (this.anyDecimated) this.#refetchSoon();
-  }
-
-  #draw() {
-    for (const chart of this.charts) chart.draw();
-    this.ruler.draw(this.ticks);
-    this.zoomReset.hidden = !this.isZoomed;
-    this.root.dataset.startMs = String(this.startMs);
-    this.root.dataset.endMs = String(this.endMs);
-  }
-
-  #showValues() {
+  showValues() {
     if (this.valuesAsked) return;
     this.valuesAsked = true;
     requestAnimationFrame(() => {
@@ -180,36 +129,92 @@ export class ChartStack {
     });
   }
 
-  /** The overview is thinned out to a few thousand points; a closer look deserves the points of its own window. */
-  #refetchSoon() {
-    clearTimeout(this.refetchTimer);
-    this.refetchAbort?.abort();
-    if (!this.isZoomed) {
-      for (const chart of this.charts) chart.useDetail(() => null);
-      return;
-    }
-    this.refetchTimer = setTimeout(async () => {
-      const { signal } = (this.refetchAbort = new AbortController());
-      try {
-        const details = new Map();
-        for (const source of this.sources) details.set(source, await this.#fetchDetail(source, signal));
-        for (const chart of this.charts) chart.useDetail((layer) => details.get(layer.source).get(keyOf(layer.overview)));
-        this.#showValues();
-      } catch (error) {
-        // The overview stays on screen: coarser than wanted, but right. A newer window aborts an older one.
-        if (error.name !== "AbortError") console.warn("RoboTrace: could not load the zoomed window", error);
-      }
-    }, REFETCH_DELAY_MS);
+  /** What a chart draws has changed. */
+  changed(chart) {
+    if (!chart.isNear) return;
+    chart.enter();
+    if (chart.left.length) this.loader.want(chart);
+    this.loader.lookCloser();
+    this.showValues();
   }
 
-  async #fetchDetail({ seriesUrl, offsetMs = 0 }, signal) {
-    const window = { startMs: this.startMs - offsetMs, endMs: this.endMs - offsetMs };
-    const { streams } = await fetchSeries(seriesUrl, window, signal);
-    return new Map(streams.map((stream) => [keyOf(stream), stream.shifted(offsetMs)]));
+  /** Streams that were left out are here now, by source and key. */
+  arrived(found) {
+    for (const chart of this.charts) {
+      let isNew = false;
+      for (const layer of chart.left) {
+        const stream = found.get(layer.source)?.get(layer.stream.key);
+        if (stream) layer.stream = stream;
+        isNew ||= Boolean(stream);
+      }
+      if (!isNew) continue;
+      chart.refresh();
+      this.changed(chart);
+    }
+  }
+
+  #build(choicesKey) {
+    this.ruler = new Ruler(this);
+    this.overview = new Overview(this);
+    this.list = new StreamList(this, choicesKey);
+    const reset = button("button zoom-reset", "Reset zoom", "Show the whole episode again (0)", () => this.resetZoom());
+    this.lock = button("button lock-y", undefined, "", () => this.#toggleLock());
+    this.lock.append(icon("lock"), "Lock y");
+    this.lock.title = "Keep the y axes as they are while zooming and panning";
+    this.lock.setAttribute("aria-pressed", "false");
+    this.zoomReset = reset;
+    const tools = element("div", "chart-tools");
+    tools.append(this.list.tools, element("span", "spring"), this.lock, reset);
+    const top = element("div", "stack-top");
+    top.append(this.overview.root, this.ruler.root);
+    const body = element("div", "stack-body");
+    body.append(top, this.list.root, this.ruler.layer);
+    this.root.append(tools, body);
+  }
+
+  /** The streams of all sources, those of one name in one chart; a lane for each text. */
+  #makeCharts() {
+    const panels = new Map();
+    for (const source of this.sources) {
+      for (const stream of source.series.streams) {
+        if (!stream.time.length && !stream.left) continue;
+        if (!panels.has(stream.key)) panels.set(stream.key, { key: stream.key, name: stream.name, layers: [] });
+        panels.get(stream.key).layers.push({ stream: stream.shifted(source.offsetMs), label: source.label, source });
+      }
+    }
+    const charts = [...panels.values()].map((panel) => new StreamChart(this, panel));
+    const lanes = this.sources.flatMap((source) => (source.series.texts ?? []).map((text) => [text, source]));
+    return [...charts, ...lanes.map(([text, source]) => new TextLane(this, text, source))];
+  }
+
+  #setWindow(startMs, span) {
+    const width = Math.min(span, this.totalMs);
+    const start = Math.min(Math.max(0, startMs), this.totalMs - width);
+    if (start === this.startMs && start + width === this.endMs) return;
+    this.startMs = start;
+    this.endMs = start + width;
+    this.#draw();
+    this.loader.lookCloser();
+  }
+
+  #draw() {
+    for (const chart of this.charts) chart.draw();
+    this.ruler.draw(this.ticks);
+    this.overview.draw();
+    this.zoomReset.hidden = !this.isZoomed;
+    this.root.dataset.startMs = String(this.startMs);
+    this.root.dataset.endMs = String(this.endMs);
+  }
+
+  /** Locked, the y axes stay as they fit the window of that moment. */
+  #toggleLock() {
+    this.lockedWindow = this.lockedWindow ? null : [this.startMs, this.endMs];
+    this.lock.setAttribute("aria-pressed", String(Boolean(this.lockedWindow)));
+    for (const chart of this.charts) chart.draw();
   }
 
   #measure() {
-    return Math.max(40, this.list.clientWidth - AXIS_WIDTH - RIGHT_PADDING);
+    return Math.max(40, this.list.root.clientWidth - AXIS_WIDTH - RIGHT_PADDING);
   }
 
   /** Charts have a plot only near the screen. */
@@ -219,12 +224,16 @@ export class ChartStack {
       (entries) => {
         for (const { target, isIntersecting } of entries) {
           const chart = byRoot.get(target);
+          chart.isNear = isIntersecting;
           if (isIntersecting) chart.enter();
           else chart.leave();
+          if (isIntersecting && chart.left.length) this.loader.want(chart);
         }
-        this.#showValues();
+        if (this.isZoomed) this.loader.lookCloser();
+        this.showValues();
       },
-      { rootMargin: `${NEAR_PIXELS}px 0px` },
+      // The page scrolls on a phone, the streams by themselves where there is room beside the video.
+      { rootMargin: `${NEAR_PIXELS}px 0px`, scrollMargin: `${NEAR_PIXELS}px 0px` },
     );
     for (const chart of this.charts) observer.observe(chart.root);
   }
@@ -240,11 +249,6 @@ export class ChartStack {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       forgetColours();
       for (const chart of this.charts) chart.recolour();
-    });
-    if (this.charts.length <= STREAMS_BEFORE_FILTER) return;
-    this.filter.hidden = false;
-    this.filter.addEventListener("input", () => {
-      for (const chart of this.charts) chart.root.hidden = !chart.name.includes(this.filter.value.trim());
     });
   }
 }

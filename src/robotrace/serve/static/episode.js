@@ -1,12 +1,14 @@
 // The episode page: fetches what is drawn, and wires player, cameras, transport and charts to one clock.
 
+import { followAddress } from "./address.js";
 import { CameraWall, videosIn } from "./cameras.js";
 import { ChartStack } from "./charts.js";
 import { wireCopyButtons } from "./clipboard.js";
+import { wireKeyboard } from "./keyboard.js";
 import { listSkipped, loadCameras, loadSeries, rowTable, say } from "./load.js";
-import { markFailure, markFindings } from "./marks.js";
+import { LoopBar } from "./loop.js";
+import { Marks, marksOf } from "./marks.js";
 import { Player } from "./player.js";
-import { parseTime } from "./timeline.js";
 import { Transport } from "./transport.js";
 
 async function start() {
@@ -22,15 +24,13 @@ async function start() {
   ]);
 
   const rows = rowTable(series.streams);
-  const lastSample = Math.max(0, ...series.streams.map((stream) => stream.time.at(-1) ?? 0));
+  const lastSample = Math.max(0, ...series.streams.map((stream) => stream.endMs));
   const endMs = Math.max(0, ...cameras.map((camera) => camera.frames.endMs));
   const totalMs = Math.max(endMs, lastSample) || (twin.episode.duration_s ?? 0) * 1000;
-  const failureS = twin.episode.failure_time_s;
-  const failureMs = failureS === null ? null : failureS * 1000;
 
   const player = new Player(cameras, totalMs, rows);
-  new CameraWall(stage, player);
-  new Transport(player, { failureMs });
+  const wall = new CameraWall(stage, player);
+  const transport = new Transport(player);
   let charts = null;
   if (series.streams.length) {
     workspace.classList.add("has-charts");
@@ -39,20 +39,23 @@ async function start() {
       seriesUrl: twin.series_url,
       totalMs,
       onSeek: (timeMs) => player.seek(timeMs),
+      choicesKey: twin.episode.robot ?? twin.episode.metadata.env?.id ?? twin.episode.env_version,
     });
     player.addEventListener("time", () => charts.setTime(player.timeMs, player.playing));
   } else if (document.getElementById("charts-note").hidden) {
     say("charts-note", "This episode carries no numeric streams.");
   }
   listSkipped(series.skipped);
-  if (failureMs !== null) markFailure(charts, failureMs, totalMs);
-  markFindings(player, totalMs);
+  const marks = new Marks(player, marksOf(twin, totalMs), charts);
+  const loop = new LoopBar(player, () => (charts?.isZoomed ? { startMs: charts.startMs, endMs: charts.endMs } : null));
+  wireKeyboard({ player, transport, loop, marks, wall });
 
-  player.addEventListener("unplayable", () =>
-    say("video-note", "This browser cannot play the video. It can still be downloaded below."),
-  );
+  const sayUnplayable = () =>
+    say("video-note", "This browser cannot play the video. It can still be downloaded below.");
+  player.addEventListener("unplayable", sayUnplayable);
+  if (cameras.length && !player.camera) sayUnplayable();
   player.addEventListener("shown", () => (document.documentElement.dataset.ready = "true"), { once: true });
-  player.seek(parseTime(new URLSearchParams(location.search).get("t")) ?? 0);
+  followAddress(player);
 }
 
 start();

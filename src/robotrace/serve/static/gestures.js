@@ -7,6 +7,7 @@ const DRAG_PIXELS = 5;
 const WHEEL_ZOOM = 0.004;
 const KEY_ZOOM = 0.6;
 const KEY_PAN = 0.25;
+const LONG_STEP = 10;
 
 /** Wires a stack's plots. The stack answers: `timeAtPixel`, `zoomTo`, `zoomBy`, `panBy`, `resetZoom`, `pointAt`, `onSeek`. */
 export class Gestures {
@@ -25,6 +26,13 @@ export class Gestures {
       if (event.target.closest(".plot")) stack.resetZoom();
     });
     list.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    // A text selection would begin with the drag, and the arrow keys belong to the player after a click.
+    list.addEventListener("mousedown", (event) => {
+      if (!event.target.closest(".plot")) return;
+      event.preventDefault();
+      document.activeElement?.blur();
+    });
+    list.addEventListener("keydown", (event) => this.#keyOnChart(event));
     document.addEventListener("keydown", (event) => this.#key(event));
   }
 
@@ -43,9 +51,6 @@ export class Gestures {
     } else if (event.pointerType === "touch") {
       this.drag = { kind: "touch", from: x, last: x, moved: false };
     } else {
-      // A text selection would begin with the drag.
-      event.preventDefault();
-      event.target.closest(".plot").focus({ preventScroll: true });
       this.list.setPointerCapture(event.pointerId);
       this.drag = { kind: event.shiftKey ? "pan" : "zoom", from: x, last: x, moved: false };
     }
@@ -120,6 +125,17 @@ export class Gestures {
       event.preventDefault();
       stack.panBy(sideways / stack.plotWidth);
     }
+  }
+
+  /** On a chart that has the focus the arrows go from sample to sample. */
+  #keyOnChart(event) {
+    const { stack } = this;
+    const chart = stack.charts.find((one) => one.place === event.target);
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!chart || !step || !isPageKey(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    stack.onSeek(chart.sampleFrom(stack.timeMs, step * (event.shiftKey ? LONG_STEP : 1)));
   }
 
   #key(event) {

@@ -1,16 +1,21 @@
 // The lines of a chart by name, with their values under the cursor.
 
-import { button, element } from "./dom.js";
+import { button, element, iconButton } from "./dom.js";
 import { formatValue } from "./series.js";
 
 const ENTRIES = 10;
 
 export class Legend {
-  /** @param {function} onToggle called with the line whose `shown` changed */
-  constructor(layers, lines, onToggle) {
+  /**
+   * @param {object} options `onToggle(line)` when a line's `shown` changed, `onRemove(layer)` when a layer shall go; a
+   *   layer can go when it is `removable`
+   */
+  constructor(layers, lines, { onToggle, onRemove }) {
     this.lines = lines;
     this.onToggle = onToggle;
+    this.onRemove = onRemove;
     this.root = element("div", "legend");
+    this.root.setAttribute("aria-live", "off");
     this.values = [];
     for (const layer of layers) this.#addLayer(layer, lines.filter((line) => line.layer === layer));
   }
@@ -38,22 +43,29 @@ export class Legend {
       });
       row.append(more);
     }
+    if (layer.removable) {
+      row.append(button("legend-more", "×", `Remove ${layer.label}`, () => this.onRemove(layer)));
+      row.lastChild.setAttribute("aria-label", `Remove ${layer.label}`);
+    }
     this.root.append(row);
   }
 
   #entry(line, single) {
     const entry = single
       ? element("span", "legend-entry")
-      : button("legend-entry", "", "", () => this.#toggle(entry, line));
+      : button("legend-entry", undefined, "", () => this.#toggle(entry, line));
     entry.append(element("i", `swatch line-${line.colour}${line.dash ? " dashed" : ""}`));
     if (!single) {
       entry.setAttribute("aria-pressed", "true");
       entry.title = "Show or hide this line";
-      entry.append(element("span", "legend-label", line.label));
     }
+    if (!single || line.isNamed) entry.append(element("span", "legend-label", line.label));
     const value = element("span", "legend-value", "–");
     entry.append(value);
     this.values.push(value);
+    const unit = line.layer.overview.units[line.column];
+    // One unit for all lines stands beside the stream's name.
+    if (unit && !line.layer.overview.unit) entry.append(element("span", "legend-unit", unit));
     return entry;
   }
 
@@ -74,5 +86,13 @@ export function valueAt(line, timeMs) {
   // Of a thinned-out stream only the extremes of its neighbourhood are here.
   const row = source.decimated ? Math.max(0, source.rowAt(timeMs)) : source.rowAt(timeMs);
   const value = row < 0 ? undefined : source.columns[column][row];
-  return `${source.decimated ? "≈" : ""}${source.isFlag && value !== undefined ? value !== 0 : formatValue(value)}`;
+  return `${source.decimated ? "≈" : ""}${namedValue(source, value)}`;
+}
+
+/** A value as a reader knows it: true and false, or what an integer means. */
+export function namedValue(stream, value) {
+  if (value === undefined) return formatValue(value);
+  if (stream.isFlag) return String(value !== 0);
+  const meaning = Number.isInteger(value) ? stream.meanings?.[value] : undefined;
+  return meaning === undefined ? formatValue(value) : `${value} ${meaning}`;
 }

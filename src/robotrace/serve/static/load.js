@@ -22,15 +22,17 @@ async function fetchFrames(url) {
  *
  * @param {{key: string, name: string, frames_url: string}[]} views `cameras` of the episode's JSON
  * @param {Map<string, HTMLVideoElement>} videos by key
+ * @param {{prefix?: string, offsetMs?: number}} options `prefix` tells the cameras of several episodes apart; of
+ *   `offsetMs` see `Camera`
  */
-export function loadCameras(views, videos, options = {}) {
+export function loadCameras(views, videos, { prefix = "", offsetMs = 0 } = {}) {
   return Promise.all(
     views.map(async (view) => {
-      const settings = { ...options, key: view.key, name: view.name };
+      const settings = { offsetMs, key: prefix + view.key, name: view.name };
       try {
         return new Camera(videos.get(view.key), await fetchFrames(view.frames_url), settings);
       } catch {
-        const camera = new Camera(videos.get(view.key), new FrameTable(new Float64Array([0, 0])), settings);
+        const camera = new Camera(videos.get(view.key), new FrameTable(new Float64Array(0)), settings);
         camera.fail();
         return camera;
       }
@@ -44,7 +46,7 @@ export async function loadSeries(url) {
     return await fetchSeries(url);
   } catch (error) {
     say("charts-note", `The streams could not be read: ${error.message}`);
-    return { streams: [], skipped: [] };
+    return { streams: [], texts: [], skipped: [] };
   }
 }
 

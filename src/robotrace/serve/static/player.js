@@ -54,7 +54,8 @@ export class Player extends EventTarget {
 
   /** The shortest decimal text of a time that means the same frame of every camera: what a link carries. */
   linkText(timeMs = this.timeMs) {
-    return this.frames.linkText(timeMs, this.cameras.map((camera) => camera.frames));
+    const playable = this.cameras.filter((camera) => !camera.failed);
+    return this.frames.linkText(timeMs, playable.map((camera) => camera.frames));
   }
 
   seek(timeMs) {
@@ -151,7 +152,10 @@ export class Player extends EventTarget {
   #moveTo(timeMs) {
     this.timeMs = timeMs;
     const { camera, frames } = this;
-    this.frame = camera ? camera.frameAt(timeMs) : frames.count ? frames.frameAt(timeMs) : 0;
+    if (!camera) this.frame = frames.count ? frames.frameAt(timeMs) : 0;
+    // The one on screen, also while it catches up with another camera that is the clock.
+    else if (camera.running && camera.runsAt(timeMs)) this.frame = camera.presented;
+    else this.frame = camera.frameAt(timeMs);
     this.#emit("time");
   }
 
@@ -201,15 +205,18 @@ export class Player extends EventTarget {
   #choose() {
     const { camera, leader, timeMs } = this;
     const led = leader?.runsAt(timeMs);
-    // One that has only begun would hold up the others.
-    if (camera?.runsAt(timeMs) && (camera.running || !led)) return camera;
+    if (camera?.runsAt(timeMs)) {
+      // One that has only begun would hold up the others, or bring them back.
+      const abreast = camera.running && camera.presented >= camera.frames.frameAt(timeMs);
+      if (!led || leader === camera || abreast) return camera;
+    }
     return led ? leader : (this.cameras.find((other) => other.runsAt(timeMs)) ?? null);
   }
 
   #listen(camera) {
     camera.addEventListener("frame", () => {
       if (this.playing && camera === this.leader) this.#follow(camera);
-      else if (this.playing && camera === this.camera) this.#drive();
+      else if (this.playing && camera === this.camera) this.#moveTo(this.timeMs);
     });
     camera.addEventListener("waiting", () => {
       if (!this.playing || camera !== this.leader) return;
@@ -235,7 +242,9 @@ export class Player extends EventTarget {
 
   /** The camera that is the clock has put a frame on screen. */
   #follow(camera) {
-    const timeMs = camera.frames.startOf(camera.presented);
+    let timeMs = camera.frames.startOf(camera.presented);
+    // Another camera may have led until now: the time does not go back within a frame.
+    if (timeMs < this.timeMs && camera.frames.frameAt(this.timeMs) === camera.presented) timeMs = this.timeMs;
     if (this.loop?.on && timeMs >= this.loop.endMs - ROUNDING_MS) {
       this.#jump(this.loop.startMs);
       return;

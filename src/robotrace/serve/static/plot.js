@@ -6,9 +6,15 @@ import { lastAtOrBefore } from "./timeline.js";
 // Fixed for every chart: axes that size themselves would shift the plots against each other, and the cursor with them.
 export const AXIS_WIDTH = 56;
 export const RIGHT_PADDING = 12;
-export const HEIGHT = { flag: 42, scalar: 84, vector: 128 };
 export const PALETTE_SIZE = 8;
+const HEIGHT = { constant: 0, flag: 42, scalar: 84, vector: 128 };
+const FLAG_LANE = 18;
+const MOST_LANES = 8;
 const PLOT_PADDING = 7;
+// Of a flag's lane: the rest keeps it apart from the next.
+const FLAG_FILL = 0.8;
+const MOST_MEANINGS = 5;
+const MEANING_LETTERS = 8;
 const AXIS_FONT = "11px system-ui, sans-serif";
 const DASHES = [[], [6, 3], [2, 2], [8, 2, 2, 2]];
 // Samples this far apart are worth a dot each: one sees what was measured and what is only drawn between.
@@ -70,12 +76,59 @@ export function padded(range) {
   return [low - air, high + air];
 }
 
+/** A bound is worth showing where the data comes near it: within once their own span. */
+export function withBounds(range, lines) {
+  if (!range) return range;
+  let [low, high] = range;
+  const span = high - low;
+  for (const bound of boundsOf(lines)) {
+    if (bound.value < low && range[0] - bound.value <= span) low = bound.value;
+    if (bound.value > high && bound.value - range[1] <= span) high = bound.value;
+  }
+  return [low, high];
+}
+
+/** The bounds of the lines shown, each value once; the colour of its line where it is that of one alone. */
+export function boundsOf(lines) {
+  const found = new Map();
+  for (const line of lines) {
+    const { low, high } = line.layer.overview;
+    for (const value of [low[line.column], high[line.column]]) {
+      if (!line.shown || value === null || value === undefined) continue;
+      found.set(value, found.has(value) && found.get(value) !== line.colour ? null : line.colour);
+    }
+  }
+  return [...found].map(([value, colour]) => ({ value, colour }));
+}
+
+export function heightOf({ shape, lines }) {
+  const lanes = shape === "flag" ? Math.min(MOST_LANES, lines.length) - 1 : 0;
+  return HEIGHT[shape] + lanes * FLAG_LANE;
+}
+
 function windowed(build, stack) {
   return (plot, index) => {
     const time = plot.data[index][0];
     const [first, last] = rowsWithin(time, stack.startMs, stack.endMs);
     return time.length && first <= last ? build(plot, index, first, last) : null;
   };
+}
+
+function drawBounds(plot, lines) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([devicePixelRatio, 3 * devicePixelRatio]);
+  for (const { value, colour } of boundsOf(lines)) {
+    if (value < plot.scales.y.min || value > plot.scales.y.max) continue;
+    ctx.strokeStyle = themeColour(colour === null || lines.length === 1 ? "--ink-3" : `--line-${colour}`);
+    const y = Math.round(plot.valToPos(value, "y", true));
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, y);
+    ctx.lineTo(bbox.left + bbox.width, y);
+    ctx.stroke();
+  }
+  ctx.restore();
 }
 
 function drawDots(plot, lines, stack) {
@@ -96,22 +149,55 @@ function drawDots(plot, lines, stack) {
   });
 }
 
-/** The data as uPlot wants it in mode 2. */
-export function plotData(lines) {
-  return [null, ...lines.map((line) => [line.stream.time, line.stream.drawable(line.column)])];
+/** The data as uPlot wants it in mode 2; flags lie above each other, a lane each. */
+export function plotData({ lines, shape }) {
+  const values = (line, index) => {
+    const column = line.stream.drawable(line.column);
+    if (shape !== "flag") return column;
+    const base = lines.length - 1 - index;
+    return column.map((value) => base + (value ? FLAG_FILL : 0));
+  };
+  return [null, ...lines.map((line, index) => [line.stream.time, values(line, index)])];
+}
+
+function meaningText(stream, value) {
+  const text = stream.meanings[value];
+  if (text === undefined) return "";
+  return text.length > MEANING_LETTERS ? `${text.slice(0, MEANING_LETTERS - 1)}…` : text;
+}
+
+/** What stands at the y axis: true and false, what integers mean, or numbers. */
+function yLabels(chart) {
+  const { shape, lines, stream } = chart;
+  if (shape === "flag") {
+    if (lines.length === 1) return { splits: () => [0, FLAG_FILL], values: ["false", "true"] };
+    const short = (line) => (line.label.length > MEANING_LETTERS ? `${line.label.slice(0, MEANING_LETTERS - 1)}…` : line.label);
+    return {
+      splits: () => lines.map((_, index) => lines.length - 1 - index + FLAG_FILL / 2),
+      values: lines.map(short),
+    };
+  }
+  if (stream.meanings && stream.meanings.length <= MOST_MEANINGS && lines.length === 1) {
+    return {
+      splits: (plot) => stream.meanings.map((_, value) => value).filter((value) => value >= plot.scales.y.min && value <= plot.scales.y.max),
+      values: (_plot, splits) => splits.map((value) => meaningText(stream, value)),
+    };
+  }
+  return { splits: undefined, values: (_plot, splits) => splits.map(axisText) };
 }
 
 /**
- * @param {StreamChart} chart with `lines`, `shape`, `stack` and `yRange()`
+ * @param {StreamChart} chart with `lines`, `shape`, `stream`, `stack` and `yRange()`
  */
 export function plotOptions(chart) {
   const { stack, lines, shape } = chart;
   const flag = shape === "flag";
+  const labels = yLabels(chart);
   const [linear, stepped] = [uPlot.paths.linear(), uPlot.paths.stepped({ align: 1 })];
   return {
     mode: 2,
     width: stack.plotWidth + AXIS_WIDTH + RIGHT_PADDING,
-    height: HEIGHT[shape],
+    height: heightOf(chart),
     padding: [PLOT_PADDING, RIGHT_PADDING, PLOT_PADDING, 0],
     legend: { show: false },
     // The stack has one cursor and one selection for all charts.
@@ -134,27 +220,31 @@ export function plotOptions(chart) {
         gap: 4,
         font: AXIS_FONT,
         stroke: () => themeColour("--ink-3"),
-        splits: flag ? () => [0, 1] : undefined,
-        values: (_plot, splits) => splits.map(flag ? (value) => (value ? "true" : "false") : axisText),
+        ...labels,
         grid: { stroke: () => themeColour("--grid"), width: 1 },
         ticks: { show: false },
       },
     ],
     series: [
       null,
-      ...lines.map((line) => ({
+      ...lines.map((line, index) => ({
         facets: [
           { scale: "x", auto: false, sorted: 1 },
           { scale: "y", auto: false },
         ],
         show: line.shown,
         stroke: () => themeColour(`--line-${line.colour}`),
+        fill: flag ? () => `color-mix(in srgb, ${themeColour(`--line-${line.colour}`)} 28%, transparent)` : undefined,
+        fillTo: flag ? () => lines.length - 1 - index : undefined,
         width: 1.25,
         dash: dashOf(line),
         points: { show: false },
         paths: windowed(line.stream.isContinuous ? linear : stepped, stack),
       })),
     ],
-    hooks: { draw: [(plot) => drawDots(plot, lines, stack)] },
+    hooks: {
+      drawAxes: [(plot) => drawBounds(plot, lines)],
+      draw: [(plot) => !flag && drawDots(plot, lines, stack)],
+    },
   };
 }

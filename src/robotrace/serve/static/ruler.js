@@ -17,22 +17,33 @@ export class Ruler {
     this.layer.setAttribute("aria-hidden", "true");
     this.hover = element("div", "hover-line");
     this.hover.hidden = true;
-    this.hover.append(element("span"));
     this.selection = element("div", "selection");
     this.selection.hidden = true;
     this.cursor = element("div", "cursor");
     this.layer.append(this.selection, this.hover, this.cursor);
+    // Lines run through the charts, what is written on them stands in the ruler, which stays in view.
+    this.ticks = element("div", "ticks");
+    this.heads = element("div", "heads");
+    this.cursorHead = element("div", "cursor-head");
+    this.hoverHead = element("div", "hover-head");
+    this.hoverHead.hidden = true;
+    this.hoverHead.append(element("span"));
+    this.heads.append(this.cursorHead, this.hoverHead);
+    this.root.append(this.ticks, this.heads);
     this.#listen();
   }
 
   addMark(timeMs, mark) {
-    this.marks.push({ timeMs, mark });
+    const head = element("div", mark.className);
+    head.append(...mark.childNodes);
+    this.marks.push({ timeMs, mark, head });
     this.layer.append(mark);
+    this.heads.prepend(head);
     this.place();
   }
 
   draw({ ticks, digits }) {
-    this.root.replaceChildren(
+    this.ticks.replaceChildren(
       ...ticks.map((tick) => {
         const label = element("span", "", formatTime(tick, digits));
         label.style.transform = `translateX(calc(${AXIS_WIDTH + this.stack.pixelOf(tick)}px - 50%))`;
@@ -43,17 +54,21 @@ export class Ruler {
   }
 
   place() {
-    for (const { timeMs, mark } of this.marks) this.#placeAt(timeMs, mark);
+    for (const { timeMs, mark, head } of this.marks) {
+      this.#placeAt(timeMs, mark);
+      this.#placeAt(timeMs, head);
+    }
     this.#placeAt(this.stack.timeMs, this.cursor);
+    this.#placeAt(this.stack.timeMs, this.cursorHead);
   }
 
   /** Shows where the pointer is, x pixels into the plots; null when it is elsewhere. */
   pointAt(x, timeMs) {
-    this.hover.hidden = x === null;
+    this.hover.hidden = this.hoverHead.hidden = x === null;
     if (x === null) return;
-    this.hover.style.transform = `translateX(${x}px)`;
-    this.hover.firstElementChild.textContent = formatTime(timeMs);
-    this.hover.classList.toggle("flip", x > this.stack.plotWidth - FLIP_PIXELS);
+    this.hover.style.transform = this.hoverHead.style.transform = `translateX(${x}px)`;
+    this.hoverHead.firstElementChild.textContent = formatTime(timeMs);
+    this.hoverHead.classList.toggle("flip", x > this.stack.plotWidth - FLIP_PIXELS);
   }
 
   select(left, right) {
