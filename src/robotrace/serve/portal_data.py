@@ -17,8 +17,8 @@ from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import EpisodeFilter, episode_filter, episode_or_404, episode_summary, list_episodes
 from robotrace.serve.may_run import what_runs
 from robotrace.serve.models import Episode
-from robotrace.serve.portal_cameras import CameraView, camera_views
 from robotrace.serve.neighbours import Neighbours, neighbours
+from robotrace.serve.portal_cameras import CameraView, camera_views
 from robotrace.serve.portal_export import ExportOption, export_options
 from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.reproductions import report_of

@@ -154,9 +154,7 @@ def _count(value: Any, depth: int = 0) -> int:
 
 def _values(value: Any, depth: int) -> Iterator[Any]:
     # The mapping itself is at depth 0, what is in it is at that of its nodes.
-    if depth == 0 or (
-        isinstance(value, (Mapping, list)) and value and depth <= _DEEPEST and not _is_plain_list(value)
-    ):
+    if depth == 0 or (isinstance(value, (Mapping, list)) and value and depth <= _DEEPEST and not _is_plain_list(value)):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _values(item, depth + 1)
     else:
