@@ -56,7 +56,7 @@ def test_the_likeliest_cause_is_above_the_replay_and_leads_to_its_instant_and_st
         "document.addEventListener('robotrace:show-stream', (e) => (document.body.dataset.asked = e.detail.name))"
     )
     tab.page.locator(".finding a[data-stream=observation]").first.click()
-    chart = tab.page.locator("#charts [data-stream=observation]")
+    chart = tab.page.locator("#stack [data-stream=observation]")
     assert tab.page.locator("body").get_attribute("data-asked") == "observation"
     assert 0 <= chart.bounding_box()["y"] < 800
     assert tab.fits
@@ -91,6 +91,8 @@ def test_an_episode_is_archived_restored_and_deleted_from_its_page(
     tab.page.locator("#archived").wait_for()
     tab.page.get_by_role("button", name="Restore").click()
     tab.page.get_by_role("button", name="Archive").wait_for()
+    # Until its script has run, the link leads to the page that asks.
+    tab.page.locator("html[data-ready=true]").wait_for(state="attached")
     tab.page.get_by_role("link", name="Delete…").click()
     dialog: Any = tab.page.get_by_role("dialog", name="Delete second?")
     dialog.get_by_role("button", name="Keep it").click()

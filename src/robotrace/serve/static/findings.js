@@ -24,7 +24,7 @@ if (place?.dataset.pending) follow(place.dataset.pending, FIRST_POLL_MS);
 function showStream(name) {
   const asked = new CustomEvent("robotrace:show-stream", { detail: { name }, cancelable: true });
   if (!document.dispatchEvent(asked)) return;
-  const charts = document.getElementById("charts");
+  const charts = document.getElementById("stack");
   const chart = charts?.querySelector(`[data-stream="${CSS.escape(name)}"]`);
   const there = chart?.checkVisibility?.() ? chart : charts;
   there?.scrollIntoView({ block: there === chart ? "center" : "start" });
