@@ -71,6 +71,8 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/archive"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/restore"): Asked(form={}),
     ("GET", "/portal/episodes/{episode_id}/delete"): Asked(),
+    ("GET", "/portal/episodes/{episode_id}/export"): Asked(query="?format=csv"),
+    ("GET", "/portal/episodes/{episode_id}/download"): Asked(),
     ("POST", "/portal/episodes/{episode_id}/delete"): Asked(form={"force": "true"}),
     ("POST", "/portal/episodes/{episode_id}/promote"): Asked(form={"severity": "critical"}),
     ("POST", "/portal/episodes/{episode_id}/render"): Asked(form={}),

@@ -17,7 +17,9 @@ from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import episode_or_404, episode_summary
 from robotrace.serve.may_run import what_runs
 from robotrace.serve.models import Episode
+from robotrace.serve.neighbours import Neighbours, neighbours
 from robotrace.serve.portal_cameras import CameraView, camera_views
+from robotrace.serve.portal_export import ExportOption, export_options
 from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.reproductions import report_of
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
@@ -27,6 +29,7 @@ from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.stream_facts import StreamFacts
+from robotrace.serve.trace_links import trace_url
 from robotrace.serve.verify import scenario_infos
 from robotrace.serve.video_index import ensure_video_indexes
 
@@ -71,6 +74,9 @@ class EpisodeView(BaseModel):
     rerun: RerunView
     analysis: AnalysisView | None
     analysis_pending: bool
+    neighbours: Neighbours
+    trace_url: str | None
+    exports: list[ExportOption]
 
 
 def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_id: str) -> EpisodeView:
@@ -103,6 +109,8 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
         rerun = _rerun_view(renders, episode)
         pending = explain_when_outdated(services, session, episode)
         analysis = analysis_view(session, episode_id)
+        beside = neighbours(session, episode)
+        traced = trace_url(services.settings.trace_url, episode)
     return EpisodeView(
         episode=detail,
         artifacts=artifacts,
@@ -114,6 +122,9 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
         rerun=rerun,
         analysis=analysis,
         analysis_pending=pending,
+        neighbours=beside,
+        trace_url=traced,
+        exports=export_options(episode_id),
     )
 
 
