@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from polling import eventually
 
-from robotrace.serve import thumbnail_cache
+from robotrace.serve import thumbnail_cache, thumbnails
 from robotrace.serve.frame_times import VideoError
 from robotrace.serve.thumbnails import HEIGHT, WIDTH, thumbnail
 
@@ -85,6 +85,19 @@ def test_what_is_no_video_has_none(tmp_path, content):
     (tmp_path / "v.mp4").write_bytes(content)
     with pytest.raises(VideoError):
         thumbnail(tmp_path / "v.mp4")
+
+
+def test_frames_of_a_size_that_fills_the_memory_are_not_decoded(video, monkeypatch):
+    monkeypatch.setattr(thumbnails, "_MAX_PIXELS", 160 * 120 - 1)
+    with pytest.raises(VideoError, match="frames of 160 × 120"):
+        thumbnail(video)
+    content = bytearray(video.read_bytes())
+    size = content.index(b"avc1", content.index(b"stsd")) + 28
+    assert content[size : size + 4] == (160).to_bytes(2, "big") + (120).to_bytes(2, "big")
+    content[size : size + 4] = (16).to_bytes(2, "big") * 2  # the file says one thing, its frames another
+    video.write_bytes(content)
+    with pytest.raises(VideoError):
+        thumbnail(video)
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def _picture(container: av.container.InputContainer, at_s: float | None) -> av.V
     if not 0 < stream.codec_context.width * stream.codec_context.height <= _MAX_PIXELS:
         raise VideoError(f"frames of {stream.codec_context.width} × {stream.codec_context.height}")
     stream.thread_count = 1
+    # What the frames themselves say may be another size than the container's.
+    stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
     ends = time.monotonic() + _MAX_DECODING_S
     length_s = _length_s(container, stream)
     first: av.VideoFrame | None = None
@@ -116,8 +118,6 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 
 def _small(frame: av.VideoFrame) -> av.VideoFrame:
-    if not 0 < frame.width * frame.height <= _MAX_PIXELS:  # may change within a file
-        raise VideoError(f"frames of {frame.width} × {frame.height}")
     scale = min(WIDTH / frame.width, HEIGHT / frame.height, 1.0)
     # Colours are kept at half the resolution, so both are even.
     width, height = (max(2, round(size * scale / 2) * 2) for size in (frame.width, frame.height))
