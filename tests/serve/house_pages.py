@@ -51,7 +51,6 @@ PAGES = (
     HousePage("episodes", "/portal/episodes", "/portal/episodes"),
     HousePage("episodes-none", "/portal/episodes?policy_version=nobody", "/portal/episodes", picture=False),
     HousePage("episode", "/portal/episodes/{failed}?t={onset}ms", _EPISODE, _READY, video=True),
-    HousePage("episode-sim", "/portal/episodes/{sim}", _EPISODE, _READY, picture=False, video=True),
     HousePage("episode-long", "/portal/episodes/{long}", _EPISODE, picture=False),
     HousePage("episode-recording", "/portal/episodes/{recording}", _EPISODE, picture=False),
     HousePage("compare", "/portal/compare?a={failed}&b={same_place}&t={onset}ms", _COMPARE, _READY, video=True),
@@ -78,7 +77,6 @@ def address(page: HousePage, showcase: Showcase) -> str:
     return page.path.format(
         failed=showcase.by_fault.get("NaN", ""),
         onset=f"{showcase.onset_ms:.0f}",
-        sim=next((number for name, number in showcase.episodes.items() if name.startswith("CartPole")), ""),
         same_place=showcase.same_place,
         long=showcase.long,
         recording=showcase.recording,

@@ -79,7 +79,7 @@ def fill_showcase(
     Args:
         deployment: One that runs.
         settings: Its settings: what no API can set (when something was) is set in its database.
-        arms: How many episodes of the arm; 18 at most, and 7 have one of each kind.
+        arms: How many episodes of the arm; 18 at most; 4 have one that went well, and one that did not.
         poles: How many of CartPole.
         extremes: Names as long as they may be, too.
     """
