@@ -337,6 +337,8 @@ def test_charts_say_what_they_show(tab: Tab, episodes: dict[str, str]) -> None:
     assert label.startswith("observation.state. shoulder: -0.2500 to 0.1490, last 0.1490 rad; elbow: ")
     assert _chart(tab, "reward").locator(".constant-value").text_content() == "constant 0"
     assert _chart(tab, "truncated").locator(".constant-value").text_content() == "constant false"
+    contact = _chart(tab, "observation.contact")
+    assert contact.bounding_box()["height"] >= contact.locator(".plot").bounding_box()["height"] + 20 > 70
     mode = _chart(tab, "mode").locator(".legend-value")
     mode.get_by_text("0 open").wait_for()
     phase = _chart(tab, "phase")

@@ -79,7 +79,7 @@ export class StreamChart {
     const isConstant = this.layers.every((layer) => layer.stream.isConstant);
     this.shape = isConstant && !this.over.length ? "constant" : stream.isFlag ? "flag" : "scalar";
     if (this.shape === "scalar" && (lines > 1 || this.layers.length > 1)) this.shape = "vector";
-    this.root.className = `chart ${this.shape}`;
+    this.root.dataset.shape = this.shape;
     this.lines = this.layers.flatMap((layer, number) => linesOf(layer, number, this.layers.length));
     this.place.hidden = this.shape === "constant";
     this.place.style.height = `${heightOf(this)}px`;

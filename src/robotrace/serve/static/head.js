@@ -30,7 +30,7 @@ export class ChartHead {
 
   #name() {
     const { stream, name } = this.chart;
-    const heading = element("h3", "chart-name", nameWithin(name, this.group));
+    const heading = element("h2", "chart-name", nameWithin(name, this.group));
     heading.title = `${name}: ${stream.artifact}.npz · ${stream.dtype} · ${stream.count} × [${stream.shape.join(", ")}]`;
     return heading;
   }
