@@ -12,7 +12,8 @@ export class TextLane {
   constructor(stack, text, source) {
     this.stack = stack;
     this.name = text.name;
-    this.labels = [];
+    // What was said is searched for, as the columns of a chart are.
+    this.labels = [...new Set(text.rows.map(([, words]) => words))];
     this.isFlag = true;
     this.layers = [];
     this.left = [];
