@@ -14,6 +14,7 @@ from polling import eventually
 
 from robotrace.serve import thumbnail_cache, thumbnails
 from robotrace.serve.frame_times import VideoError
+from robotrace.serve.models import Episode, utc_now
 from robotrace.serve.thumbnails import HEIGHT, WIDTH, thumbnail
 
 from .portal_fixtures import constant_rate, publish, write_video
@@ -150,8 +151,14 @@ def test_a_broken_video_has_a_placeholder_and_is_looked_at_once(web, deployment,
     assert address(web, policy) is None
 
 
-def test_there_is_none_before_the_end_and_none_without_a_video(web, deployment, policy, video):
+def test_there_is_none_before_the_end_and_none_without_a_video(web, deployment, database, policy, video):
+    reaped = publish(deployment, files={"video": video}, create={"policy_version": f"{policy} reaped"})
+    with database.write() as session:
+        session.get(Episode, reaped).status = "failed"
+        session.get(Episode, reaped).reaped_at = utc_now()
+    assert address(web, f"{policy} reaped") is None
     episodes = [
+        reaped,
         publish(deployment, files={"video": video}, create={"policy_version": policy}),
         publish(deployment, finalize={"status": "ready"}),
     ]
