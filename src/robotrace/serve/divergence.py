@@ -146,7 +146,11 @@ def measure(pair: StreamPair, tolerance: float = 0.0) -> StreamDifference:
 
 
 def difference(pair: StreamPair) -> NDArray[np.float64]:
-    """The largest distance in each row that was compared: ``(compared,) float64``, NaN where one side has no number."""
+    """The largest distance in each row that was compared.
+
+    Returns:
+        ``(compared,) float64``; NaN where values differ, but none of them by a number.
+    """
     columns = pair.a.listed.columns
     size = max(1, _CHUNK_VALUES // columns)
     found = np.zeros(len(pair.t_ns))
@@ -154,9 +158,9 @@ def difference(pair: StreamPair) -> NDArray[np.float64]:
         part = slice(begin, begin + size)
         a, b = pair.a.values[pair.rows_a[part]], pair.b.values[pair.rows_b[part]]
         different = _different(a, b)
-        apart = np.where(different, distances(a, b), 0.0)
-        apart[~np.isfinite(apart)] = np.nan
-        found[part] = apart.max(axis=1)
+        apart = np.where(different, distances(a, b), np.nan)
+        apart[np.isinf(apart)] = np.nan
+        found[part] = np.where(different.any(axis=1), np.fmax.reduce(apart, axis=1), 0.0)
     return found
 
 
