@@ -67,6 +67,7 @@ class StreamDifference:
         dtypes: Of both.
         rows: Of both.
         compared: How many rows faced each other.
+        begins_ms: When the first of them was, on the common clock; None where there is none.
         different_rows: In how many of them something was not exactly the same.
         unlike: How many values had a number on one side only.
         first: Where they first differ at all; None where they never do.
@@ -82,6 +83,7 @@ class StreamDifference:
     dtypes: tuple[str, str]
     rows: tuple[int, int]
     compared: int
+    begins_ms: float | None
     different_rows: int
     unlike: int
     first: Instant | None
@@ -136,6 +138,7 @@ def measure(pair: StreamPair, tolerance: float = 0.0) -> StreamDifference:
         dtypes=(pair.a.listed.member.dtype.name, pair.b.listed.member.dtype.name),
         rows=(len(pair.a.t_ns), len(pair.b.t_ns)),
         compared=len(pair.t_ns),
+        begins_ms=float(pair.t_ns[0]) / 1e6 if len(pair.t_ns) else None,
         different_rows=different_rows,
         unlike=unlike,
         first=first,
