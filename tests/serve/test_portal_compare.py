@@ -138,6 +138,7 @@ def test_what_lies_over_each_other_is_chosen(portal, record):
     by_time = twin(portal, a=long, b=short, align="end")["compared"]
     assert {stream["by"] for stream in by_time["streams"]} == {"time"}
     assert by_time["first"]["t_ms"] == 800
+    assert by_time["sentence"].startswith("Different from the first moment on: observation[0] is")
 
 
 def test_without_a_failure_time_the_starts_are_taken_and_that_is_said(portal, record):
@@ -292,7 +293,7 @@ def test_the_address_of_a_comparison():
 
 def stream(name="observation", *, first=None, rows=(500, 500), by="step", dtypes=("float32", "float32")):
     return StreamDifference(
-        name=name, artifact="sensors", by=by, columns=1, dtypes=dtypes, rows=rows, compared=min(rows),
+        name=name, artifact="sensors", by=by, columns=1, dtypes=dtypes, rows=rows, compared=min(rows), begins_ms=0.0,
         different_rows=0, unlike=0, first=first, beyond=first, largest=first, rms=0.0,
     )  # fmt: skip
 
@@ -326,6 +327,14 @@ def result(*streams, beyond=None):
             result(stream(first=instant(), by="time")),
             0,
             "Identical to the bit until 0.740 s: there observation[2] is 0.5 in A and 0.75 in B, 0.25 apart.",
+        ),
+        (
+            Comparison(
+                Shift(), [stream("info.render_s", first=instant(2, 40.0)), stream(first=instant())], [], instant(), None
+            ),
+            0,
+            "Apart from info.render_s identical to the bit until step 37 (0.740 s): "
+            "there observation[2] is 0.5 in A and 0.75 in B, 0.25 apart.",
         ),
         (
             result(stream(first=instant(b="nan", distance=None))),

@@ -4,6 +4,7 @@ import { followAddress } from "./address.js";
 import { CameraWall, videosIn } from "./cameras.js";
 import { ChartStack } from "./charts.js";
 import { wireCopyButtons } from "./clipboard.js";
+import { CameraSides } from "./compare_cameras.js";
 import { wireKeyboard } from "./keyboard.js";
 import { loadCameras, loadSeries, rowTable, say } from "./load.js";
 import { LoopBar } from "./loop.js";
@@ -55,18 +56,6 @@ function zoomToCommon(charts, spans, totalMs) {
 function keepRulerBelow(stage) {
   const workspace = document.getElementById("workspace");
   new ResizeObserver(() => workspace.style.setProperty("--stage-height", `${stage.offsetHeight}px`)).observe(stage);
-}
-
-/** Says which frame of its own each camera shows; a side without one says nothing. */
-function nameFrames(player, cameras) {
-  cameras.forEach((ofSide, index) => {
-    const [camera] = ofSide;
-    if (!camera) return;
-    const frame = camera.frameAt(player.timeMs);
-    const side = sideOf(SIDES[index]);
-    side.dataset.frame = String(frame);
-    side.querySelector(".side-frame").textContent = frame < 0 ? "" : `frame ${frame} / ${camera.frames.count - 1}`;
-  });
 }
 
 /** Both failures and the divergence, in the order of time. */
@@ -154,7 +143,8 @@ async function start() {
   const player = new Player(cameras.flat(), totalMs, rows);
   const wall = new CameraWall(stage, player);
   const transport = new Transport(player);
-  player.addEventListener("time", () => nameFrames(player, cameras));
+  const sides = SIDES.map((side, index) => ({ root: sideOf(side), cameras: cameras[index] }));
+  new CameraSides(player, sides, document.getElementById("camera-choice"));
   let charts = null;
   if (twin.compared.streams.length) {
     document.getElementById("workspace").classList.add("has-charts");
