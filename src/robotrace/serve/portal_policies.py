@@ -322,7 +322,7 @@ def policies_page(
 
 @router.get(_POLICIES + "/pairs.json")
 def pairs_json(
-    request: Request, viewer: PageViewer, filters: Scope, a: str, b: str, show: str = "", after: After = 0
+    request: Request, viewer: PageViewer, filters: Scope, a: str = "", b: str = "", show: str = "", after: After = 0
 ) -> PairsView:
     """Two versions on the same seeds."""
     return _pairs_view(get_services(request), viewer, filters, a=a.strip(), b=b.strip(), show=show, after=after)
