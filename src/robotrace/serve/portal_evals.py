@@ -299,7 +299,7 @@ def eval_json(
 def evals_page(request: Request, viewer: PageViewer, cursor: str = "") -> Response:
     """The eval runs, newest first, filtered by what the address says."""
     typed = {name: text for name in _FIELDS if (text := request.query_params.get(name, "").strip())}
-    filters, error = read_leniently(_read_filter, typed)
+    filters, _, error = read_leniently(_read_filter, typed)
     newest_url = address(_EVALS, typed)
     try:
         found = _eval_list(get_services(request), viewer, filters, limit=_PAGE_SIZE, cursor=cursor)
