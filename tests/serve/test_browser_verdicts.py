@@ -48,7 +48,7 @@ def test_policies_are_compared_on_one_axis(tab: Tab, deployment: Deployment, pol
     rows.nth(1).get_by_role("link", name=f"Compare with {policy}-1").click()
     page.locator(".reference").first.wait_for(state="attached")
     assert tab.fits
-    rows.nth(0).get_by_role("link", name="on the same seeds").click()
+    rows.nth(0).get_by_role("link", name="same seeds").click()
     assert page.locator("#pairs tbody tr").count() == 3
     page.locator("[data-cell=only_second]").first.click()
     page.wait_for_url("**show=only_second")

@@ -126,7 +126,7 @@ def test_a_reference_gives_differences_with_newcombes_interval(web, api, policy)
     assert rows[unknown]["difference"] is None
     assert shown(web, policy, reference=two)[one]["difference"]["better"] is False
     page = web.get(POLICIES, params={"policy": policy, "reference": one}).text
-    assert "+60.0 [+17.1, +80.9] ▲ better on the same seeds" in row_of(page, f'data-policy="{two}"')
+    assert "+60.0 [+17.1, +80.9] ▲ better same seeds" in row_of(page, f'data-policy="{two}"')
     assert f"{POLICIES}/pairs?a={one}&amp;b={two}" in page
     assert "there is nothing to compare with" in web.get(POLICIES, params={"policy": policy, "reference": "x"}).text
 

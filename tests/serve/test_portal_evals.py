@@ -8,7 +8,7 @@ from html import unescape
 import httpx
 import pytest
 
-from robotrace.serve import portal_evals
+from robotrace.serve import portal_eval_run, portal_evals
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
@@ -236,7 +236,7 @@ def test_metrics_of_any_kind_are_shown_without_falling_over(web, api):
 
 
 def test_many_baselines_come_in_pages(web, api, monkeypatch):
-    monkeypatch.setattr(portal_evals, "_RESULTS_PAGE_SIZE", 2)
+    monkeypatch.setattr(portal_eval_run, "_RESULTS_PAGE_SIZE", 2)
     run = create(api, ["a", "b", "c"])
     first = web.get(f"{EVALS}/{run}").text
     assert re.findall(r'data-baseline-id="([^"]+)"', first) == ["a", "b"]

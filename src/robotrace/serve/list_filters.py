@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from urllib.parse import urlencode
 
-from fastapi import HTTPException
-
 from robotrace.serve.episodes import EpisodeFilter, episode_filter
+from robotrace.serve.portal_tables import read_leniently
 
 __all__ = ["EPISODES", "SINCE", "Chip", "chips", "list_url", "query_of", "read_filters", "typed_filters"]
 
@@ -64,13 +63,7 @@ def typed_filters(params: Mapping[str, str]) -> dict[str, str]:
 
 def read_filters(typed: Mapping[str, str]) -> tuple[EpisodeFilter, dict[str, str], str | None]:
     """The filters, those of ``typed`` that are any, and what is wrong with the others, which filter nothing."""
-    kept, wrong = dict(typed), list[str]()
-    while True:
-        try:
-            return episode_filter(**kept), kept, f"{'; '.join(wrong)}. It was left out." if wrong else None
-        except HTTPException as error:
-            wrong.append(str(error.detail))
-            del kept[str(error.detail).partition(":")[0]]
+    return read_leniently(episode_filter, typed)
 
 
 def query_of(typed: Mapping[str, str]) -> str:

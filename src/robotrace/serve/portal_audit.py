@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from robotrace.serve.audit_log import ACTIONS, AuditEntryView, AuditFilter, AuditPage, audit_filter, list_audit
 from robotrace.serve.pages import page
+from robotrace.serve.portal_tables import read_leniently
 from robotrace.serve.services import PageViewer, get_services
 
 __all__ = ["router"]
@@ -38,7 +39,7 @@ def audit_page(request: Request, viewer: PageViewer) -> Response:
     """The same to look at; a filter that is none is said to be, and left out."""
     names = ("who", "action", "after", "before")
     typed = {name: text for name in names if (text := request.query_params.get(name, "").strip())}
-    filters, error = _read_filters(typed)
+    filters, _, error = read_leniently(audit_filter, typed)
     cursor = request.query_params.get("cursor", "")
     newest_url = f"{_AUDIT}?{urlencode(typed)}" if typed else _AUDIT
     try:
@@ -47,14 +48,6 @@ def audit_page(request: Request, viewer: PageViewer) -> Response:
     except HTTPException:
         return RedirectResponse(newest_url)  # a cursor that was cut off in a chat
     return _page(viewer, found, typed, error, newest_url, cursor)
-
-
-def _read_filters(typed: dict[str, str]) -> tuple[AuditFilter, str | None]:
-    try:
-        return audit_filter(**typed), None
-    except HTTPException as wrong:
-        kept = {name: text for name, text in typed.items() if not str(wrong.detail).startswith(f"{name}:")}
-        return _read_filters(kept)[0], f"{wrong.detail}. It was left out."
 
 
 def _page(

@@ -1,43 +1,34 @@
-"""The page of the policy versions, that of two versions on the same seeds, and their JSON twins."""
+"""The page of the policy versions, and its JSON twin."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.candidates import checked_versions
-from robotrace.serve.episodes import EpisodeFilter, episode_filter
+from robotrace.serve.episodes import EpisodeFilter
 from robotrace.serve.models import EvalRun
 from robotrace.serve.pages import page
-from robotrace.serve.policies import PolicySums, SeedPair, count_pairs, seed_pairs, sums_by_policy, unnamed_episodes
-from robotrace.serve.portal_rates import Difference, PairedRates, Rate, difference_of, paired_rates, rate_of
+from robotrace.serve.policies import PolicySums, sums_by_policy, unnamed_episodes
+from robotrace.serve.policy_scope import After, Scope, read_scope, typed_scope
+from robotrace.serve.portal_rates import Difference, Rate, difference_of, rate_of
 from robotrace.serve.portal_tables import address, columns_of, in_order, read_leniently, read_sort
 from robotrace.serve.schemas import Utc
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.verify import gates
 
-__all__ = ["PairsView", "PoliciesView", "PolicyView", "SeedPairView", "router"]
+__all__ = ["PoliciesView", "PolicyView", "router"]
 
 _POLICIES = "/portal/policies"
 _PAGE_SIZE = 100
 _SOURCES = ("real", "sim", "replay")
-_FIELDS = ("env_version", "robot", "source", "created_after", "created_before")
-_CELLS: dict[str, tuple[bool, bool]] = {
-    "only_first": (True, False),
-    "only_second": (False, True),
-    "neither": (False, False),
-    "both": (True, True),
-}
-
-After = Annotated[int, Query(ge=0, lt=2**63)]
-
 router = APIRouter(include_in_schema=False)
 
 
@@ -91,33 +82,6 @@ class PoliciesView(BaseModel):
     sort: str
     reference: PolicyView | None
     unnamed: int
-
-
-class SeedPairView(BaseModel):
-    """Two episodes of the same seed."""
-
-    seed: int
-    env_version: str | None
-    robot: str | None
-    first_episode_id: str
-    second_episode_id: str
-    first_success: bool
-    second_success: bool
-    first_return: float | None
-    second_return: float | None
-    first_failure_time_s: float | None
-    second_failure_time_s: float | None
-
-
-class PairsView(BaseModel):
-    """Two versions on the seeds that both ran; ``pairs`` are those of the cell that was asked for, or all."""
-
-    first: str
-    second: str
-    rates: PairedRates
-    pairs: list[SeedPairView]
-    show: str | None
-    next: int | None
 
 
 def _natural(text: str) -> list[Any]:
@@ -221,61 +185,6 @@ def _add_verdicts(session: Session, project_id: int, rows: Mapping[str, PolicyVi
         )
 
 
-def _pairs_view(
-    services: Services, viewer: Viewer, filters: EpisodeFilter, *, a: str, b: str, show: str, after: int
-) -> PairsView:
-    with services.database.read() as session:
-        found = seed_pairs(session, viewer.project_id, a, b, filters)
-    cell = _CELLS.get(show)
-    order = list(_CELLS.values())  # what tells the two apart comes first
-    shown = [pair for pair in found if cell in (None, (pair.first.success, pair.second.success))]
-    shown.sort(key=lambda pair: order.index((pair.first.success, pair.second.success)))
-    return PairsView(
-        first=a,
-        second=b,
-        rates=paired_rates(count_pairs(found)),
-        pairs=[_pair_view(pair) for pair in shown[after : after + _PAGE_SIZE]],
-        show=show if cell else None,
-        next=after + _PAGE_SIZE if len(shown) > after + _PAGE_SIZE else None,
-    )
-
-
-def _pair_view(pair: SeedPair) -> SeedPairView:
-    return SeedPairView(
-        seed=pair.seed,
-        env_version=pair.env_version,
-        robot=pair.robot,
-        first_episode_id=pair.first.id,
-        second_episode_id=pair.second.id,
-        first_success=pair.first.success,
-        second_success=pair.second.success,
-        first_return=pair.first.reward_total,
-        second_return=pair.second.reward_total,
-        first_failure_time_s=pair.first.failure_time_s,
-        second_failure_time_s=pair.second.failure_time_s,
-    )
-
-
-def _scope(
-    env_version: str = "", robot: str = "", source: str = "", created_after: str = "", created_before: str = ""
-) -> EpisodeFilter:
-    """Which episodes count."""
-    return episode_filter(
-        env_version=env_version,
-        robot=robot,
-        source=source,
-        created_after=created_after,
-        created_before=created_before,
-    )
-
-
-def _typed(request: Request) -> dict[str, str]:
-    return {name: text for name in _FIELDS if (text := request.query_params.get(name, "").strip())}
-
-
-Scope = Annotated[EpisodeFilter, Depends(_scope)]
-
-
 @router.get(_POLICIES + ".json")
 def policies_json(
     request: Request,
@@ -296,63 +205,25 @@ def policies_page(
     request: Request, viewer: PageViewer, policy: str = "", reference: str = "", sort: str = "", after: After = 0
 ) -> HTMLResponse:
     """The same to look at, on one axis."""
-    typed = _typed(request)
-    filters, error = read_leniently(_scope, typed)
+    typed = typed_scope(request)
+    filters, kept, error = read_leniently(read_scope, typed)
     asked = {"policy": policy.strip(), "reference": reference.strip()}
     view = _policies_view(get_services(request), viewer, filters, **asked, sort=sort, after=after)
-    given = {**typed, **asked}
+    given = {**kept, **asked}
     here = {**given, "sort": view.sort}
     return page(
         "policies.html",
         viewer=viewer,
         view=view,
-        filters={name: text for name, text in given.items() if text},
+        filters={name: text for name, text in {**typed, **asked}.items() if text},
         filter_error=error,
         reference_missing=bool(asked["reference"]) and view.reference is None,
         sources=_SOURCES,
         columns=columns_of(_POLICIES, given, view.sort, _FIRSTS),
         reference_url=lambda version: address(_POLICIES, {**here, "reference": version}),
-        episodes_url=lambda version: address("/portal/episodes", {**typed, "policy_version": version}),
-        pairs_url=lambda version: address(f"{_POLICIES}/pairs", {"a": asked["reference"], "b": version, **typed}),
+        episodes_url=lambda version: address("/portal/episodes", {**kept, "policy_version": version}),
+        pairs_url=lambda version: address(f"{_POLICIES}/pairs", {"a": asked["reference"], "b": version, **kept}),
         first_url=address(_POLICIES, here) if after else None,
         next_url=address(_POLICIES, {**here, "after": str(view.next)}) if view.next else None,
         json_url=address(f"{_POLICIES}.json", here),
-    )
-
-
-@router.get(_POLICIES + "/pairs.json")
-def pairs_json(
-    request: Request, viewer: PageViewer, filters: Scope, a: str, b: str, show: str = "", after: After = 0
-) -> PairsView:
-    """Two versions on the same seeds."""
-    return _pairs_view(get_services(request), viewer, filters, a=a.strip(), b=b.strip(), show=show, after=after)
-
-
-@router.get(_POLICIES + "/pairs")
-def pairs_page(
-    request: Request, viewer: PageViewer, a: str = "", b: str = "", show: str = "", after: After = 0
-) -> HTMLResponse:
-    """The same to look at."""
-    typed = _typed(request)
-    filters, error = read_leniently(_scope, typed)
-    asked = {"a": a.strip(), "b": b.strip()}
-    view = _pairs_view(get_services(request), viewer, filters, **asked, show=show, after=after)
-    path = f"{_POLICIES}/pairs"
-    here = {**asked, **typed}
-    return page(
-        "policy_pairs.html",
-        viewer=viewer,
-        view=view,
-        filters=typed,
-        filter_error=error,
-        cells=[
-            (name, getattr(view.rates, name), address(path, {**here, "show": name}), name == view.show)
-            for name in _CELLS
-        ],
-        all_url=address(path, here),
-        turned_url=address(path, {**here, "a": asked["b"], "b": asked["a"]}),
-        policies_url=address(_POLICIES, {**typed, "reference": asked["a"]}),
-        first_url=address(path, {**here, "show": show}) if after else None,
-        next_url=address(path, {**here, "show": show, "after": str(view.next)}) if view.next else None,
-        json_url=address(f"{path}.json", {**here, "show": show}),
     )

@@ -1,4 +1,4 @@
-"""Scenarios as the verification page shows them: with the moments of their episodes that matter."""
+"""Scenarios as the verification page shows them: with a picture, and the moments of their episodes that matter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.models import Episode, EpisodeAnalysis, Scenario
+from robotrace.serve.portal_thumbnails import pictures_of, thumbnail_url
 from robotrace.serve.schemas_evals import ScenarioInfo
+from robotrace.serve.services import Services
 from robotrace.serve.values import finite
 from robotrace.serve.verify import scenario_infos
 
@@ -27,22 +29,35 @@ class Moment(BaseModel):
 
 
 class ScenarioView(ScenarioInfo):
-    """A scenario, and where in its episode to look."""
+    """A scenario, a picture of its episode where it has a video, and where in it to look."""
 
+    thumbnail_url: str | None
     moments: list[Moment]
 
 
-def scenario_views(session: Session, project_id: int) -> list[ScenarioView]:
+def scenario_views(services: Services, session: Session, project_id: int) -> list[ScenarioView]:
     """The scenarios of a project in the order of :func:`robotrace.serve.verify.scenario_infos`."""
     query = (
-        select(Episode.id, Episode.failure_time_s, EpisodeAnalysis.findings)
+        select(Episode.id, Episode.status, Episode.failure_time_s, EpisodeAnalysis.findings)
         .join(Scenario, Scenario.baseline_episode_id == Episode.id)
         .outerjoin(EpisodeAnalysis, EpisodeAnalysis.episode_id == Episode.id)
         .where(Scenario.project_id == project_id)
     )
-    moments = {episode_id: _moments(at_s, findings or []) for episode_id, at_s, findings in session.execute(query)}
+    rows = session.execute(query).all()
+    moments = {episode_id: _moments(at_s, findings or []) for episode_id, _, at_s, findings in rows}
+    pictures = {
+        episode_id: thumbnail_url(episode_id, picture)
+        for episode_id, picture in pictures_of(
+            session, [episode_id for episode_id, status, *_ in rows if status != "recording"]
+        ).items()
+        if not services.thumbnails.is_broken(picture.object_key)
+    }
     return [
-        ScenarioView(**dict(scenario), moments=moments[scenario.baseline_episode_id])
+        ScenarioView(
+            **dict(scenario),
+            thumbnail_url=pictures.get(scenario.baseline_episode_id),
+            moments=moments[scenario.baseline_episode_id],
+        )
         for scenario in scenario_infos(session, project_id)
     ]
 

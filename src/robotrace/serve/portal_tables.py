@@ -27,20 +27,20 @@ class Column:
     sorted: str
 
 
-def read_leniently(read: Callable[..., _T], typed: dict[str, str]) -> tuple[_T, str | None]:
-    """What an address asks for, and what is wrong with the fields that are left out for it.
+def read_leniently(read: Callable[..., _T], typed: Mapping[str, str]) -> tuple[_T, dict[str, str], str | None]:
+    """What an address asks for, which of its fields that are, and what is wrong with the others, which ask nothing.
 
     Args:
         read: Takes the fields by name; raises HTTPException with ``<field>: <why>`` for one that it cannot read.
         typed: The fields that are not empty.
     """
-    wrong: list[str] = []
+    kept, wrong = dict(typed), list[str]()
     while True:
         try:
-            return read(**typed), f"{'; '.join(wrong)}. It was left out." if wrong else None
+            return read(**kept), kept, f"{'; '.join(wrong)}. It was left out." if wrong else None
         except HTTPException as error:
             wrong.append(str(error.detail))
-            typed = {**typed, str(error.detail).partition(":")[0]: ""}
+            del kept[str(error.detail).partition(":")[0]]
 
 
 def read_sort(text: str, keys: Mapping[str, Any], default: str) -> str:

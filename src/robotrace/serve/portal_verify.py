@@ -74,7 +74,7 @@ def _verify_view(
 ) -> VerifyView:
     project = viewer.project_id
     with services.database.read() as session:
-        scenarios = scenario_views(session, project)
+        scenarios = scenario_views(services, session, project)
         # One more: it is what the last one that is shown is held against.
         versions = recent_candidates(session, project, _MAX_CANDIDATES + 1)
         if candidate and not against:
