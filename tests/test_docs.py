@@ -242,3 +242,26 @@ def test_the_documented_variables_are_the_variables() -> None:
     for name in (getattr(config, name) for name in config.__all__ if name.startswith("ENV_")):
         short = name.replace("ROBOTRACE", "…")
         assert name in text or short in text or name == config.ENV_RAISE, name
+
+
+def test_every_picture_is_there_small_and_shown() -> None:
+    """``python -m tests.serve.screenshots`` makes them."""
+    shown: set[Path] = set()
+    for document in documents():
+        for target in re.findall(r'(?:src|srcset)="([^"]+)"', document.read_text()):
+            picture = (document.parent / target).resolve()
+            assert picture.is_file(), (document.name, target)
+            assert picture.stat().st_size < 200_000, target
+            shown.add(picture)
+    assert shown == {path.resolve() for path in (ROOT / "docs" / "images").iterdir()}
+    assert sum(path.stat().st_size for path in shown) < 3_000_000
+
+
+def test_a_picture_in_the_dark_is_of_the_same_page() -> None:
+    for document in documents():
+        text = document.read_text()
+        pairs = re.findall(
+            r'<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">\n<img alt="[^"]+" src="([^"]+)">', text
+        )
+        assert len(pairs) == text.count("<picture>") == text.count("<img ")
+        assert all(dark == light.replace("-light.", "-dark.") for dark, light in pairs)
