@@ -54,8 +54,6 @@ PAGES = (
     HousePage("episode-long", "/portal/episodes/{long}", _EPISODE, picture=False),
     HousePage("episode-recording", "/portal/episodes/{recording}", _EPISODE, picture=False),
     HousePage("compare", "/portal/compare?a={failed}&b={same_place}&t={onset}ms", _COMPARE, _READY, video=True),
-    HousePage("policies", "/portal/policies?reference=act-v7", "/portal/policies"),
-    HousePage("policy-pairs", "/portal/policies/pairs?a=act-v6&b=act-v7", "/portal/policies/pairs", picture=False),
     HousePage("compare-one", "/portal/compare?a={failed}", _COMPARE, picture=False),
     HousePage("compare-none", "/portal/compare", _COMPARE, picture=False),
     HousePage("evals", "/portal/evals", "/portal/evals"),

@@ -73,6 +73,7 @@ def test_every_page_has_a_twin_that_answers_alike(
 def test_every_page_is_walked_over_by_the_tests_of_all_pages(deployment: Deployment) -> None:
     """A new page is one line in house_pages.PAGES."""
     walked = {page.route for page in PAGES}
+    assert len({page.name for page in PAGES}) == len(PAGES)
     assert {path for path in pages(deployment) if path not in walked} <= set(NO_TWIN)
 
 
