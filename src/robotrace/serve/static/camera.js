@@ -13,8 +13,8 @@ const MOST_ATTEMPTS = 3;
 
 /**
  * Events: `frame` (another frame is on screen while it plays), `landed` (a seek is done), `settled` (it stands still on
- * the wanted frame), `waiting` (it plays and has no data), `ended`, `failed` (the file cannot be played), `picture`
- * (`picture` or `synced` has changed).
+ * the wanted frame), `waiting` (it plays and has no data), `refused` (the browser does not let it play), `ended`,
+ * `failed` (the file cannot be played), `picture` (`picture` or `synced` has changed).
  */
 export class Camera extends EventTarget {
   /**
@@ -219,6 +219,10 @@ export class Camera extends EventTarget {
       this.finished = true;
       this.shown = -1;
       this.#emit("ended");
+    });
+    // A browser stops a video that nobody sees, or to save energy.
+    video.addEventListener("pause", () => {
+      if (this.playing && video.paused && !video.ended) this.#emit("refused");
     });
     video.addEventListener("waiting", () => {
       if (this.playing && !video.seeking) this.#emit("waiting");
