@@ -315,6 +315,7 @@ def test_rows_of_different_lengths_are_no_chart_and_what_lies_beside_them_is_no_
             "text/_t_ns": clock(2),
             "some/value": np.array([1.0]),
             "some/_rows": np.array([1]),
+            "some/_structure": np.frombuffer(b"{}", np.uint8),
             "some/_t_ns": clock(1),
         }
     )

@@ -9,7 +9,7 @@ const KEY_ZOOM = 0.6;
 const KEY_PAN = 0.25;
 const LONG_STEP = 10;
 
-/** Wires a stack's plots. The stack answers: `timeAtPixel`, `zoomTo`, `zoomBy`, `panBy`, `resetZoom`, `pointAt`, `onSeek`. */
+/** Moves a stack's window, and seeks, as the pointer and the keys say; `list` is the element its plots are in. */
 export class Gestures {
   constructor(stack, list, ruler) {
     this.stack = stack;
@@ -43,6 +43,8 @@ export class Gestures {
   #down(event) {
     if (!event.target.closest(".plot") || event.button !== 0) return;
     const x = this.#x(event);
+    // The first finger: whatever was down before has been lost sight of.
+    if (event.isPrimary) this.pointers.clear();
     this.pointers.set(event.pointerId, x);
     if (this.pointers.size === 2) {
       const [a, b] = this.pointers.values();
@@ -56,6 +58,8 @@ export class Gestures {
   }
 
   #move(event) {
+    // The button was let go of elsewhere.
+    if (this.drag && event.pointerType === "mouse" && !event.buttons) this.#cancel(event);
     const { drag, stack } = this;
     const x = this.#x(event);
     if (this.pointers.has(event.pointerId)) this.pointers.set(event.pointerId, x);

@@ -1,6 +1,6 @@
 // The lines of a chart by name, with their values under the cursor.
 
-import { button, element, iconButton } from "./dom.js";
+import { button, element } from "./dom.js";
 import { formatValue } from "./series.js";
 
 const ENTRIES = 10;
@@ -19,11 +19,14 @@ export class Legend {
     this.values = new Map();
     const linesOf = (layer) => lines.filter((line) => line.layer === layer);
     if (layers.length > 1 && sameColumns(layers)) {
-      this.root.append(this.#names(layers), this.#row(linesOf(layers[0]).map((_, column) => layers.map((layer) => linesOf(layer)[column]))));
+      const all = layers.map(linesOf);
+      this.root.append(this.#names(layers), this.#row(all[0].map((_, column) => all.map((one) => one[column]))));
       return;
     }
     for (const layer of layers) {
       const row = this.#row(linesOf(layer).map((line) => [line]));
+      // The unit of the chart's own stands in its head.
+      if (layer.removable && layer.overview.unit) row.prepend(element("span", "unit", layer.overview.unit));
       if (layer.label) row.prepend(element("span", "layer-name", layer.label));
       if (layer.removable) row.append(this.#remover(layer));
       this.root.append(row);
@@ -113,7 +116,9 @@ function swatch(dash) {
 
 function sameColumns(layers) {
   const [{ overview: first }] = layers;
-  const isSame = ({ overview }) => overview.labels.join("\n") === first.labels.join("\n");
+  const differ = (a, b) => a.length > 0 && b.length > 0 && a.join() !== b.join();
+  const isSame = ({ overview: { labels, units } }) =>
+    labels.join("\n") === first.labels.join("\n") && !differ(units, first.units);
   return first.columns.length > 1 && layers.every(isSame);
 }
 
