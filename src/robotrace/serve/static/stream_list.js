@@ -97,7 +97,8 @@ export class StreamList {
 
   async chooseOverlay(chart) {
     const suggested = overlayFor(chart, this.numeric);
-    const choices = overlayChoices(chart, this.numeric).map((other) => ({
+    const others = overlayChoices(chart, this.numeric).filter(({ name }) => !chart.overlays?.includes(name));
+    const choices = others.map((other) => ({
       name: other.name,
       note: other === suggested ? "suggested" : columnsOf(other),
       matches: (query) => matches(query, other.name, other.labels),
