@@ -140,6 +140,9 @@ def test_several_are_archived_brought_back_and_deleted(tab: Tab, deployment: Dep
     row(tab, made[2]).wait_for()
     assert order(tab) == made
     page.locator("[name=id]").nth(0).check()
+    page.get_by_role("button", name="Promote as").click()
+    page.locator("#said", has_text="1 made a scenario.").wait_for()
+    page.locator("[name=id]").nth(0).check()
     page.locator("[name=id]").nth(11).click(modifiers=["Shift"])
     page.get_by_role("button", name="Delete…").click()
     dialog = page.get_by_role("dialog", name="Delete 12 episodes?")
@@ -147,8 +150,9 @@ def test_several_are_archived_brought_back_and_deleted(tab: Tab, deployment: Dep
     dialog.get_by_label("To confirm, type how many: 12").fill("12")
     assert tab.fits
     dialog.get_by_role("button", name="Delete for good").click()
-    page.locator("#said", has_text="12 deleted.").wait_for()
-    assert order(tab) == made[12:]
+    page.locator("#said", has_text="11 deleted, 1 kept: the baseline of a scenario.").wait_for()
+    assert order(tab) == [made[0], made[12]]
+    assert row(tab, made[0]).locator(".row-error").text_content() == "Kept: it is the baseline of a scenario"
 
 
 def test_a_view_is_saved_and_a_filter_taken_off(tab: Tab, deployment: Deployment, policy: str) -> None:
