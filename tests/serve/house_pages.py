@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from .showcase import Showcase
 
-__all__ = ["NO_TWIN", "PAGES", "HousePage", "address", "picture_pages"]
+__all__ = ["FILES", "NO_TWIN", "PAGES", "QUERIES", "HousePage", "address", "picture_pages"]
 
 NO_TWIN = {
     "/portal/login": "a form, and nothing to read",
     "/portal/episodes/{episode_id}/delete": "asks once more, and nothing to read",
 }
 """Pages without a JSON twin, and why."""
+FILES = {"/portal/episodes/{episode_id}/export", "/portal/episodes/{episode_id}/download"}
+"""What reads like the address of a page, and answers with a file."""
+QUERIES = {"/portal/compare": "?a={episode_id}&b={episode_id}", "/portal/policies/pairs": "?a=act-v1&b=act-v2"}
+"""Of pages that show nothing without one."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,20 @@ class HousePage:
 
 
 _EPISODE = "/portal/episodes/{episode_id}"
+_COMPARE = "/portal/compare"
 _READY = "html[data-ready=true]"
 
 PAGES = (
     HousePage("episodes", "/portal/episodes", "/portal/episodes"),
     HousePage("episodes-none", "/portal/episodes?policy_version=nobody", "/portal/episodes", picture=False),
     HousePage("episode", "/portal/episodes/{failed}?t={onset}ms", _EPISODE, _READY, video=True),
-    HousePage("episode-sim", "/portal/episodes/{sim}", _EPISODE, _READY, picture=False, video=True),
     HousePage("episode-long", "/portal/episodes/{long}", _EPISODE, picture=False),
     HousePage("episode-recording", "/portal/episodes/{recording}", _EPISODE, picture=False),
+    HousePage("compare", "/portal/compare?a={failed}&b={same_place}&t={onset}ms", _COMPARE, _READY, video=True),
+    HousePage("policies", "/portal/policies?reference=act-v7", "/portal/policies"),
+    HousePage("policy-pairs", "/portal/policies/pairs?a=act-v6&b=act-v7", "/portal/policies/pairs", picture=False),
+    HousePage("compare-one", "/portal/compare?a={failed}", _COMPARE, picture=False),
+    HousePage("compare-none", "/portal/compare", _COMPARE, picture=False),
     HousePage("evals", "/portal/evals", "/portal/evals"),
     HousePage("eval", "/portal/evals/{eval_run}", "/portal/evals/{eval_run_id}"),
     HousePage("eval-running", "/portal/evals/{eval_running}", "/portal/evals/{eval_run_id}", picture=False),
@@ -71,8 +80,7 @@ def address(page: HousePage, showcase: Showcase) -> str:
     return page.path.format(
         failed=showcase.by_fault.get("NaN", ""),
         onset=f"{showcase.onset_ms:.0f}",
-        sim=next((number for name, number in showcase.episodes.items() if name.startswith("CartPole")), ""),
-        other=showcase.by_fault.get(None, ""),
+        same_place=showcase.same_place,
         long=showcase.long,
         recording=showcase.recording,
         eval_run=showcase.eval_run,

@@ -36,13 +36,13 @@ CHROMIUM_FLAGS = [
 # should. Whether it does depends on how busy the machine is.
 _TYPED_BEFORE_AUTOFOCUS = "Autofocus processing was blocked because a document already has a focused element."
 
-# Reads the number out of the frame that the <video> shows at this moment.
-READ_BARCODE = f"""() => {{
-  const video = document.getElementById("video");
-  const canvas = document.createElement("canvas");
-  canvas.width = {WIDTH};
-  canvas.height = {HEIGHT};
-  const context = canvas.getContext("2d");
+# Defines `readBarcode(video)`: the number in the frame that a <video> shows at this moment.
+BARCODE_READER = f"""
+const canvas = document.createElement("canvas");
+canvas.width = {WIDTH};
+canvas.height = {HEIGHT};
+const context = canvas.getContext("2d", {{ willReadFrequently: true }});
+const readBarcode = (video) => {{
   context.drawImage(video, 0, 0, {WIDTH}, {HEIGHT});
   const {{ data }} = context.getImageData(0, {HEIGHT // 2}, {WIDTH}, 1);
   let number = 0;
@@ -50,7 +50,9 @@ READ_BARCODE = f"""() => {{
     if (data[(bit * {BLOCK} + {BLOCK // 2}) * 4] > 127) number += 2 ** bit;
   }}
   return number;
-}}"""
+}};
+"""
+READ_BARCODE = f"() => {{ {BARCODE_READER} return readBarcode(document.getElementById('video')); }}"
 
 
 def barcode(number: int) -> NDArray[np.uint8]:
@@ -103,6 +105,16 @@ def write_barcode_video(
     write_video(path, times_s, images, nominal_fps, killed=killed, cameras=cameras)
 
 
+def write_cameras(path: Path, cameras: dict[str, Sequence[float]]) -> None:
+    """A video with a track for each camera, given the times of its frames in s; frame k of each shows the number k."""
+    writer = Mp4Writer(path, round(1e9 / 30))
+    tracks = {name: writer.add_camera(name, WIDTH, HEIGHT) for name in cameras}
+    frames = [(time_s, name, number) for name, times_s in cameras.items() for number, time_s in enumerate(times_s)]
+    for time_s, name, number in sorted(frames):
+        writer.add(barcode(number), round(time_s * 1e9), tracks[name])
+    writer.close()
+
+
 def constant_rate(frames: int, fps: int = 30) -> list[float]:
     """Frame times of a camera that keeps time."""
     return [index / fps for index in range(frames)]
@@ -150,7 +162,7 @@ def publish(
         opened = answer.json()
         for target in opened["upload_urls"]:
             kind = target["kind"]
-            content_type = "video/mp4" if kind == "video" else "application/octet-stream"
+            content_type = "video/mp4" if kind.partition(".")[0] == "video" else "application/octet-stream"
             content = files[kind].read_bytes()
             # Without the client's key: a store refuses two credentials at once.
             stored = httpx.put(

@@ -52,6 +52,7 @@ class Showcase:
         by_fault: An episode of the arm for each fault, the newest of it; ``None`` is one that went well.
         episodes: All of them by name.
         listed: What the list says of each, by its id.
+        same_place: One that went well, and is the same as ``by_fault["NaN"]`` up to the fault.
         eval_run: One that has ended.
         eval_running: One that has not.
         recording: An episode that is still being recorded.
@@ -62,6 +63,7 @@ class Showcase:
     by_fault: dict[str | None, str] = field(default_factory=dict)
     episodes: dict[str, str] = field(default_factory=dict)
     listed: dict[str, Any] = field(default_factory=dict)
+    same_place: str = ""
     eval_run: str = ""
     eval_running: str = ""
     recording: str = ""
@@ -77,7 +79,7 @@ def fill_showcase(
     Args:
         deployment: One that runs.
         settings: Its settings: what no API can set (when something was) is set in its database.
-        arms: How many episodes of the arm; 18 at most, and 7 have one of each kind.
+        arms: How many episodes of the arm; 18 at most; 4 have one that went well, and one that did not.
         poles: How many of CartPole.
         extremes: Names as long as they may be, too.
     """
@@ -149,6 +151,8 @@ def _found(made: _Api, arms: int) -> Showcase:
             break
     for number, plan in enumerate(PICKS[:arms]):
         showcase.by_fault[plan.fault] = showcase.episodes[f"pick the cube #{number + 1}"]
+        if plan.place_of is not None:
+            showcase.same_place = showcase.episodes[f"pick the cube #{plan.place_of + 1}"]
     return showcase
 
 

@@ -40,14 +40,14 @@ HIGH = np.array([2.6, 1.9, 2.8, -0.1, 2.8, 0.6, 3.0])
 METADATA = {
     "task": "put the orange cube into the tray",
     "action_bounds": {"low": LOW.tolist(), "high": HIGH.tolist()},
-    "names": {
-        **{name: list(JOINTS) for name in ("observation.position", "observation.velocity", "effort", "action")},
-        "tip": ["x", "y", "z"],
-        "wrist_force": ["x", "y", "z"],
-    },
-    "units": {
-        **{"observation.position": "rad", "observation.velocity": "rad/s", "action": "rad", "effort": "Nm"},
-        **{"tip": "m", "wrist_force": "N", "gripper": "m"},
+    "streams": {
+        "observation.position": {"names": list(JOINTS), "unit": "rad"},
+        "observation.velocity": {"names": list(JOINTS), "unit": "rad/s"},
+        "action": {"names": list(JOINTS), "unit": "rad"},
+        "effort": {"names": list(JOINTS), "unit": "Nm"},
+        "tip": {"names": ["x", "y", "z"], "unit": "m"},
+        "wrist_force": {"names": ["x", "y", "z"], "unit": "N"},
+        "gripper": {"unit": "m"},
     },
 }
 
@@ -177,6 +177,7 @@ def pick(episode: Any, plan: Pick, rng: np.random.Generator) -> None:
 def record_arm(episodes: int) -> None:
     """The arm's episodes, from two trainings' spans."""
     for number, plan in enumerate(PICKS[:episodes]):
+        place = number if plan.place_of is None else plan.place_of
         if plan.source == "real":
             trace = random.Random(number // 3).randbytes(16).hex()
             os.environ["TRACEPARENT"] = f"00-{trace}-{random.Random(1000 + number).randbytes(8).hex()}-01"
@@ -187,7 +188,7 @@ def record_arm(episodes: int) -> None:
                 env_version=plan.env,
                 robot=plan.robot,
                 source=plan.source,
-                seed=4200 + number,
+                seed=4200 + place,
                 git_sha=random.Random(plan.policy).randbytes(20).hex(),
                 fps=HZ,
                 metadata=METADATA,
@@ -195,7 +196,7 @@ def record_arm(episodes: int) -> None:
                 max_per_minute=None,
                 video_size=None,
             ) as episode:
-                pick(episode, plan, np.random.default_rng(number))
+                pick(episode, plan, np.random.default_rng(place))
         except TimeoutError:
             pass
         os.environ.pop("TRACEPARENT", None)

@@ -44,7 +44,7 @@ def test_a_finding_leads_to_its_moment_and_is_marked_on_the_timeline(
     eventually(lambda: explained(deployment, frozen))
     tab.open_replay(f"/portal/episodes/{frozen}")
     assert tab.page.locator(".finding-title").all_text_contents() == ["observation froze"]
-    assert "1.200 s" in str(tab.page.locator(".finding-tick").get_attribute("title"))
+    assert "1.200 s" in str(tab.page.locator(".flag.onset").get_attribute("title"))
     tab.page.locator(".finding a.figure").click()
     tab.wait_settled()
     assert tab.time_ms == 1200

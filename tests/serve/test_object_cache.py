@@ -115,3 +115,35 @@ def test_a_restart_keeps_what_was_read_and_clears_what_was_half_there(tmp_path, 
     read(again, source, "b", "a", "c")
     assert source.fetched == ["a", "b", "c"]
     assert bytes_in(tmp_path) == 20
+
+
+def test_what_is_made_from_an_object_is_made_once_and_goes_with_it(tmp_path):
+    cache = ObjectCache(tmp_path, 20)
+    made = []
+
+    def make(part):
+        made.append(part)
+        part.write_bytes(b"x" * 5)
+
+    for _ in range(2):
+        with cache.made("a", "1", make) as path:
+            assert path.read_bytes() == b"xxxxx"
+    with cache.made("a", "2", make), cache.made("ab", "1", make):
+        pass
+    assert (len(made), bytes_in(tmp_path)) == (3, 15)
+    cache.forget("a")
+    assert bytes_in(tmp_path) == 5
+
+
+def test_what_could_not_be_made_leaves_nothing_and_is_tried_again(tmp_path, source):
+    cache = ObjectCache(tmp_path, 20)
+
+    def fail(part):
+        part.write_bytes(b"half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), cache.made("a", "1", fail):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with cache.made("a", "1", lambda part: part.write_bytes(b"whole")) as path:
+        assert path.read_bytes() == b"whole"

@@ -56,12 +56,12 @@ def test_without_a_script_the_list_says_it(web, policy, three):
     answer = web.post("/portal/bulk/archive", data={"id": three[:2], "back": back})
     assert (answer.status_code, answer.headers["location"]) == (
         303,
-        f"/portal/episodes?policy_version={policy}&bulk=archive.2.0.0",
+        f"/portal/episodes?policy_version={policy}&bulk=archive.2.0.0.0",
     )
     page = web.get(answer.headers["location"]).text
     assert "2 archived." in page
     assert three[0] not in page
-    nonsense = web.get("/portal/episodes", params={"policy_version": policy, "bulk": "archive.2.0.0<b>"}).text
+    nonsense = web.get("/portal/episodes", params={"policy_version": policy, "bulk": "archive.2.0.0.0<b>"}).text
     assert "archived." not in nonsense
 
 
@@ -85,7 +85,7 @@ def test_deleting_wants_the_number_confirmed_and_keeps_baselines(web, policy, th
     result = bulk(web, "delete", three, confirm="3")
     assert result["done"] == three[1:]
     assert result["refused"] == [{"id": three[0], "reason": "it is the baseline of a scenario"}]
-    assert result["said"] == "2 deleted, 1 is the baseline of a scenario, or gone."
+    assert result["said"] == "2 deleted, 1 kept: the baseline of a scenario."
     assert shown(web, policy) == {three[0]}
     assert bulk(web, "delete", three[:1], confirm="1", force="true")["said"] == "1 deleted."
     assert shown(web, policy) == set()
@@ -100,7 +100,7 @@ def test_without_a_script_a_page_asks_before_anything_is_deleted(web, policy, th
     assert '<input type="hidden" name="confirm" value="3">' in page
     assert shown(web, policy) == set(three)
     done = web.post("/portal/bulk/delete", data={"id": three, "back": f"policy_version={policy}", "confirm": "3"})
-    assert done.headers["location"] == f"/portal/episodes?policy_version={policy}&bulk=delete.3.0.0"
+    assert done.headers["location"] == f"/portal/episodes?policy_version={policy}&bulk=delete.3.0.0.0"
     eventually(lambda: shown(web, policy) == set())
 
 

@@ -21,7 +21,7 @@ from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 from robotrace.serve.storage_use import DayUse, use_by_day
 
-from .house_pages import NO_TWIN, PAGES
+from .house_pages import FILES, NO_TWIN, PAGES, QUERIES
 from .tenants import add_project, fill, new_key, sign_in
 from .test_tenants import filled, routes
 
@@ -51,7 +51,8 @@ def json_of(web: httpx.Client, path: str) -> dict[str, Any]:
 def pages(deployment: Deployment) -> list[str]:
     """The templates of every route that may be a page."""
     found = {path for method, path in routes(deployment._server.config.app) if method == "GET"}
-    return sorted(path for path in found if path.startswith("/portal/") and "." not in path.rpartition("/")[2])
+    named = {path for path in found if path.startswith("/portal/") and "." not in path.rpartition("/")[2]}
+    return sorted(named - FILES)
 
 
 def test_every_page_has_a_twin_that_answers_alike(
@@ -62,11 +63,11 @@ def test_every_page_has_a_twin_that_answers_alike(
     assert len(there) >= 9
     for path in there:
         for each in (ids, dict.fromkeys(ids, "nowhere")):
-            page, twin = (web.get(filled(path + end, each)) for end in ("", ".json"))
+            page, twin = (web.get(filled(path + end + QUERIES.get(path, ""), each)) for end in ("", ".json"))
             assert page.headers["content-type"].startswith("text/html"), path
             assert twin.headers["content-type"] == "application/json", path
             assert page.status_code == twin.status_code, path
-        assert web.get(filled(path, ids)).status_code == 200, path
+        assert web.get(filled(path + QUERIES.get(path, ""), ids)).status_code == 200, path
 
 
 def test_every_page_is_walked_over_by_the_tests_of_all_pages(deployment: Deployment) -> None:

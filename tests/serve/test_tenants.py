@@ -62,6 +62,7 @@ BY_ID = {
     ("GET", "/portal/episodes/{episode_id}"): Asked(),
     ("GET", "/portal/episodes/{episode_id}.json"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/frames.bin"): Asked(),
+    ("GET", "/portal/episodes/{episode_id}/camera.mp4"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/series.bin"): Asked(),
     ("GET", "/portal/episodes/{episode_id}/thumbnail.jpg"): Asked(),
     ("POST", "/portal/bulk/download"): Asked(form={"id": "{episode_id}"}),
@@ -70,6 +71,8 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/archive"): Asked(form={}),
     ("POST", "/portal/episodes/{episode_id}/restore"): Asked(form={}),
     ("GET", "/portal/episodes/{episode_id}/delete"): Asked(),
+    ("GET", "/portal/episodes/{episode_id}/export"): Asked(query="?format=csv"),
+    ("GET", "/portal/episodes/{episode_id}/download"): Asked(),
     ("POST", "/portal/episodes/{episode_id}/delete"): Asked(form={"force": "true"}),
     ("POST", "/portal/episodes/{episode_id}/promote"): Asked(form={"severity": "critical"}),
     ("POST", "/portal/episodes/{episode_id}/render"): Asked(form={}),
@@ -78,6 +81,9 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/explain"): Asked(form={}),
     ("GET", "/portal/episodes/{episode_id}/findings.json"): Asked(),
     ("POST", "/portal/episodes/{episode_id}/findings/{code}/feedback"): Asked(form={"label": "wrong"}),
+    ("GET", "/portal/compare"): Asked(query="?a={episode_id}&b={episode_id}"),
+    ("GET", "/portal/compare.json"): Asked(query="?a={episode_id}&b={episode_id}"),
+    ("GET", "/portal/compare/series.bin"): Asked(query="?a={episode_id}&b={episode_id}"),
     ("GET", "/portal/evals/{eval_run_id}"): Asked(),
     ("GET", "/portal/evals/{eval_run_id}.json"): Asked(),
     ("POST", "/portal/verify/{scenario_id}"): Asked(form={"severity": "info"}),
@@ -270,7 +276,10 @@ def test_the_owner_is_not_answered_that_way(
     own = fill(deployment, new_key(settings, 1))
     answer = ask(as_owner, method, path, BY_ID[method, path], own.ids)
     # The episode has no video, is not rendered, and its file is no NPZ.
-    expected = {"/frames.bin": 404, "/thumbnail.jpg": 404, "/render.json": 404, "/series.bin": 200, "/render": 409}
+    expected = {
+        **{"/frames.bin": 404, "/camera.mp4": 404, "/thumbnail.jpg": 404},
+        **{"/render.json": 404, "/series.bin": 200, "/render": 409},
+    }
     status = next((code for end, code in expected.items() if path.endswith(end)), None)
     assert answer.status_code == status if status else answer.status_code < 400, answer.text
     assert "/portal/login" not in answer.headers.get("location", "")
@@ -329,6 +338,18 @@ def test_a_baseline_of_another_project_is_one_that_does_not_exist(owner: Tenant,
     ).json()["eval_run_id"]
     results = as_other.get(f"/portal/evals/{run}.json").json()["results"]
     assert [(result["baseline_exists"], result["baseline_name"]) for result in results] == [(False, None)] * 2
+
+
+def test_an_episode_of_another_project_is_neither_compared_nor_offered(owner: Tenant, as_other: httpx.Client) -> None:
+    mine = as_other.post("/api/ingest/episode", json={"request_uploads": []}).json()["episode_id"]
+    for path in ("/portal/compare", "/portal/compare.json", "/portal/compare/series.bin"):
+        for a, b in ((mine, owner.ids["episode_id"]), (owner.ids["episode_id"], mine)):
+            assert as_other.get(path, params={"a": a, "b": b}).status_code == 404
+    for query in ({}, {"a": mine}, {"q": "secret"}, {"a": mine, "q": owner.ids["episode_id"]}):
+        answer = as_other.get("/portal/compare.json", params=query)
+        assert answer.status_code == 200
+        assert owner.ids["episode_id"] not in answer.text
+        assert "secret-policy" not in answer.text
 
 
 def test_what_is_made_is_of_the_project_of_whoever_makes_it(

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from polling import eventually
 
-from robotrace.serve import thumbnail_cache
+from robotrace.serve import thumbnail_cache, thumbnails
 from robotrace.serve.frame_times import VideoError
+from robotrace.serve.models import Episode, utc_now
 from robotrace.serve.thumbnails import HEIGHT, WIDTH, thumbnail
 
 from .portal_fixtures import constant_rate, publish, write_video
@@ -87,6 +88,19 @@ def test_what_is_no_video_has_none(tmp_path, content):
         thumbnail(tmp_path / "v.mp4")
 
 
+def test_frames_of_a_size_that_fills_the_memory_are_not_decoded(video, monkeypatch):
+    monkeypatch.setattr(thumbnails, "_MAX_PIXELS", 160 * 120 - 1)
+    with pytest.raises(VideoError, match="frames of 160 × 120"):
+        thumbnail(video)
+    content = bytearray(video.read_bytes())
+    size = content.index(b"avc1", content.index(b"stsd")) + 28
+    assert content[size : size + 4] == (160).to_bytes(2, "big") + (120).to_bytes(2, "big")
+    content[size : size + 4] = (16).to_bytes(2, "big") * 2  # the file says one thing, its frames another
+    video.write_bytes(content)
+    with pytest.raises(VideoError):
+        thumbnail(video)
+
+
 @pytest.fixture
 def web(deployment):
     with httpx.Client(base_url=deployment.base_url, trust_env=False, timeout=60) as client:
@@ -137,8 +151,14 @@ def test_a_broken_video_has_a_placeholder_and_is_looked_at_once(web, deployment,
     assert address(web, policy) is None
 
 
-def test_there_is_none_before_the_end_and_none_without_a_video(web, deployment, policy, video):
+def test_there_is_none_before_the_end_and_none_without_a_video(web, deployment, database, policy, video):
+    reaped = publish(deployment, files={"video": video}, create={"policy_version": f"{policy} reaped"})
+    with database.write() as session:
+        session.get(Episode, reaped).status = "failed"
+        session.get(Episode, reaped).reaped_at = utc_now()
+    assert address(web, f"{policy} reaped") is None
     episodes = [
+        reaped,
         publish(deployment, files={"video": video}, create={"policy_version": policy}),
         publish(deployment, finalize={"status": "ready"}),
     ]

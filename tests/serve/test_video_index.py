@@ -1,11 +1,11 @@
-"""The times of a video's frames."""
+"""The times of a video's frames, by camera."""
 
 import numpy as np
 import pytest
 
-from robotrace.serve.frame_times import VideoError, read_frame_times
+from robotrace.serve.frame_times import VideoError, read_frame_times, read_tracks
 
-from .portal_fixtures import HEIGHT, WIDTH, variable_rate, write_barcode_video
+from .portal_fixtures import HEIGHT, WIDTH, constant_rate, variable_rate, write_barcode_video, write_cameras
 
 
 def test_a_constant_rate_video_has_evenly_spaced_frames(write_video):
@@ -45,6 +45,19 @@ def test_of_several_cameras_the_first_one_counts(tmp_path, killed):
     found = frames.times_ms[:-1]
     assert len(found) > 150 if killed else len(found) == 200
     np.testing.assert_allclose(found, np.array(times_s[: len(found)]) * 1000, atol=0.001)
+
+
+def test_each_track_has_its_own_name_and_times(tmp_path):
+    cameras = {"front": constant_rate(60), "wrist": [0.5 + time_s for time_s in variable_rate(30)]}
+    write_cameras(tmp_path / "video.mp4", cameras)
+    tracks = read_tracks(tmp_path / "video.mp4")
+    assert [(track.track, track.name) for track in tracks] == [(0, "front"), (1, "wrist")]
+    for track, times_s in zip(tracks, cameras.values(), strict=True):
+        np.testing.assert_allclose(track.times_ms[:-1], np.array(times_s) * 1000, atol=0.001)
+
+
+def test_a_name_that_only_a_muxer_gave_is_none(write_video):
+    assert [track.name for track in read_tracks(write_video([0, 40]))] == [""]
 
 
 def test_a_stream_copied_file_that_was_cut_keeps_the_frames_it_has(write_video, tmp_path):

@@ -47,6 +47,7 @@ class EncodedEpisode:
         fps: Of the recording; None where it has no rate of its own.
         metadata: The outcome, as far as the recording tells, and where from the episode comes.
         recorded_ns: When it began, in ns since 1970; None where the recording does not say.
+        failure_time_s: When it failed, on its own clock; None where the recording does not say.
     """
 
     output_dir: Path
@@ -58,6 +59,7 @@ class EncodedEpisode:
     fps: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     recorded_ns: int | None = None
+    failure_time_s: float | None = None
 
     @property
     def files(self) -> dict[ArtifactKind, Path]:

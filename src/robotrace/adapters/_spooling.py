@@ -136,6 +136,7 @@ class EpisodeFacts:
             metadata={**episode.metadata, **self._metadata()},
             duration_s=episode.duration_s,
             fps=episode.fps,
+            failure_time_s=episode.failure_time_s,
         )
 
     def _metadata(self) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 
-__all__ = ["TIME_BASE", "copy_span", "merge_tracks", "packets_between"]
+__all__ = ["TIME_BASE", "copy_span", "copy_track", "merge_tracks", "packets_between"]
 
 TIME_BASE = Fraction(1, 1_000_000)
 """Of every video of ours."""
@@ -48,6 +48,48 @@ def merge_tracks(target: Path, sources: Sequence[Path]) -> None:
         for packet, copy in heapq.merge(*tracks, key=lambda item: item[0].dts * item[0].time_base):
             packet.stream = copy
             merged.mux(packet)
+
+
+def copy_track(source: Path, target: Path, track: int, *, demuxer: str) -> None:
+    """Copy one video track into an MP4 of its own that plays while it is still loading.
+
+    Every frame keeps its time exactly: the copy counts in the track's own time base.
+
+    Args:
+        source: A video file.
+        target: Is written, or replaced.
+        track: Its place among the video tracks.
+        demuxer: FFmpeg's name of what reads the source.
+
+    Raises:
+        OSError, av.FFmpegError: Something cannot be read or written.
+        ValueError: No MP4 can hold it.
+    """
+    with av.open(os.fspath(source), format=demuxer) as container:
+        stream = container.streams.video[track]
+        timescale = str(stream.time_base.denominator)
+        options = {"video_track_timescale": timescale, "movie_timescale": timescale, "movflags": "+faststart"}
+        with av.open(os.fspath(target), "w", format="mp4", options=options) as alone:
+            copy = _add_copy(alone, stream)
+            for packet in _decodable(packet for packet in container.demux(stream) if not packet.is_discard):
+                packet.stream = copy
+                alone.mux(packet)
+
+
+def _decodable(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets with a decoding time each: Matroska has none, and FFmpeg does not guess those of the first B-frames."""
+    early: list[Any] = []
+    for packet in packets:
+        if packet.pts is None:
+            continue
+        if packet.dts is None:
+            early.append(packet)
+            continue
+        for before, waiting in enumerate(early):
+            waiting.dts = packet.dts - len(early) + before
+            yield waiting
+        early.clear()
+        yield packet
 
 
 def packets_between(container: Any, stream: Any, begin_s: float, end_s: float) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from robotrace.cli.demo import demo
 from robotrace.cli.doctor import doctor
 from robotrace.cli.episodes import episodes
 from robotrace.cli.explain import explain
+from robotrace.cli.export import export
 from robotrace.cli.import_ import import_command
 from robotrace.cli.keys import keys
 from robotrace.cli.log import log
@@ -42,7 +43,7 @@ def version() -> None:
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Record": (run, log, import_command, demo),
-    "Look": (episodes, explain, render),
+    "Look": (episodes, explain, render, export),
     "Verify": (reproduce, replay, verify),
     "Deliver": (sync, status, doctor, retry, clean_spool),
     "Deployment": (serve, keys, projects, login, whoami, logout, version),

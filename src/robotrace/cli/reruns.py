@@ -104,11 +104,12 @@ class EpisodeFinder:
             self._folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="robotrace-")))
         return self._folder
 
-    def find(self, text: str) -> FoundEpisode:
+    def find(self, text: str, *, videos: bool = False) -> FoundEpisode:
         """An episode.
 
         Args:
             text: A folder, a uuid in the spool or the beginning of one, or an id on the deployment.
+            videos: Fetch its videos, too.
 
         Raises:
             RobotraceError: There is none.
@@ -127,7 +128,7 @@ class EpisodeFinder:
         with progress_bars() as bars:
             episode_id = delivered_id(text, self._spool) or text
             number = len(list(self.temporary().iterdir()))
-            return fetch_episode(client, episode_id, self.temporary() / str(number), progress=bars)
+            return fetch_episode(client, episode_id, self.temporary() / str(number), videos=videos, progress=bars)
 
     def store(self, episode: FoundEpisode, verdict: Verdict) -> str | None:
         """Store a verdict with its episode; returns why that cannot be done, None where it was."""

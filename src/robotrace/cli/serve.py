@@ -107,6 +107,12 @@ _RATE = _Rate()
     help="How long the audit log goes back.",
 )
 @click.option(
+    "--trace-url",
+    metavar="URL",
+    envvar=f"{_ENV}TRACE_URL",
+    help="Where a trace is to be seen: 'https://jaeger.example/trace/{trace_id}'.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     envvar=f"{_ENV}LOG_FORMAT",
@@ -166,6 +172,7 @@ def serve(
     forwarded_allow_ips: str | None,
     rate_limit: float | None,
     audit_days: int,
+    trace_url: str | None,
     log_format: str | None,
     metrics: str,
     reap_after: float,
@@ -199,6 +206,7 @@ def serve(
         "forwarded_allow_ips": forwarded_allow_ips,
         "rate_limit": rate_limit,
         "audit_days": audit_days,
+        "trace_url": trace_url or None,
         "metrics": metrics,
         "reap_after": timedelta(days=reap_after) if reap_after else None,
         "grace_s": grace,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from robotrace.deliver.files import read_json, write_json
 from robotrace.deliver.spool import VERDICT_FILE, Spool
 from robotrace.errors import ConfigurationError, ConflictError, NotFoundError, RobotraceError
-from robotrace.ingest import CONTENT_TYPES, ArtifactKind, push_verdict, sign_uploads
+from robotrace.ingest import CONTENT_TYPES, is_camera_kind, push_verdict, sign_uploads
 from robotrace.reroll.jobs import Job, Verdict, VideoRequest
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundEpisode", "delivered_id", "fetch_episode", "find_local", "store_verdict", "upload_video"]
 
-_NEEDED: tuple[ArtifactKind, ...] = ("sensors", "actions")
+_NEEDED: tuple[str, ...] = ("sensors", "actions")
 _SHORTEST_PREFIX = 8
 
 
@@ -36,7 +36,7 @@ class FoundEpisode:
         name: Its name.
         metadata: Its metadata.
         fps: Steps a second; None where nobody knows.
-        files: Where its artifacts are, by slot; of one on a deployment without the video.
+        files: Where its artifacts are, by slot; of one on a deployment without the videos, unless they were asked for.
         slots: Which slots it has.
         folder: Where its verdict is kept; None for one on a deployment.
         episode_id: Its id on a deployment; None for one that is in a folder.
@@ -99,7 +99,12 @@ def delivered_id(text: str, spool: Spool) -> str | None:
 
 
 def fetch_episode(
-    client: Client, episode_id: str, folder: Path, *, progress: Callable[[str, int, int | None], None] | None = None
+    client: Client,
+    episode_id: str,
+    folder: Path,
+    *,
+    videos: bool = False,
+    progress: Callable[[str, int, int | None], None] | None = None,
 ) -> FoundEpisode:
     """Download what running an episode again takes.
 
@@ -107,6 +112,7 @@ def fetch_episode(
         client: Of the deployment.
         episode_id: The episode.
         folder: Where its files go.
+        videos: The videos, too.
         progress: Called with the slot, the bytes so far, and the size or None.
 
     Raises:
@@ -125,10 +131,11 @@ def fetch_episode(
     }
     files: dict[str, Path] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in _NEEDED:
+    cameras = ["video", *(kind for kind in hashes if is_camera_kind(kind))] if videos else []
+    for kind in (*_NEEDED, *cameras):
         if listed is not None and kind not in hashes:
             continue
-        path = folder / f"{kind}.npz"
+        path = folder / f"{kind}.{'npz' if kind in _NEEDED else 'mp4'}"
 
         def report(done: int, total: int | None, kind: str = kind) -> None:
             if progress is not None:
@@ -216,13 +223,16 @@ def _in_folder(folder: Path, spool: Spool) -> FoundEpisode:
             own=own,
             described={**create, **finalize},
         )
-    about = read_json(folder / "metadata.json")
+    # The second: from the ZIP file that a page offers.
+    about = read_json(folder / "metadata.json") or read_json(folder / "episode.json")
     if about is None:
         raise ConfigurationError(
             f"{folder} holds no episode: neither a manifest.json, as in the spool, nor a metadata.json, "
             "as from `robotrace episodes download`"
         )
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.stem in CONTENT_TYPES}
+    files = {
+        path.stem: path for path in sorted(folder.iterdir()) if path.stem in CONTENT_TYPES or is_camera_kind(path.stem)
+    }
     metadata = about.get("metadata")
     return FoundEpisode(
         label=str(about.get("episode_id") or folder),

@@ -17,7 +17,7 @@ from robotrace.serve.episodes import EpisodeFilter, episode_detail, episode_filt
 from robotrace.serve.models import Episode
 from robotrace.serve.services import ApiCaller, Services, get_services, require_key
 
-__all__ = ["router", "zip_of"]
+__all__ = ["ClosingResponse", "router", "whole_episode", "zip_of"]
 
 router = APIRouter(prefix="/api/episodes", dependencies=[Depends(require_key)])
 
@@ -62,8 +62,16 @@ def download_named_episodes(body: WantedEpisodes, request: Request, caller: ApiC
 @router.get("/{episode_id}/download", response_class=StreamingResponse, responses=_ZIP)
 def download_episode(episode_id: str, request: Request, caller: ApiCaller) -> StreamingResponse:
     """An episode as a ZIP file, of a size that is known beforehand."""
-    services = get_services(request)
-    _require(services, caller.project_id, [episode_id])
+    return whole_episode(get_services(request), caller.project_id, episode_id)
+
+
+def whole_episode(services: Services, project_id: int, episode_id: str) -> StreamingResponse:
+    """An episode of a project as a ZIP file.
+
+    Raises:
+        HTTPException: 404 when there is none.
+    """
+    _require(services, project_id, [episode_id])
     archive = ZipStream(sized=True)
     _add(services, archive, episode_id)
     return _zip(_zipped(archive), f"robotrace-{episode_id[:8]}.zip", len(archive))
@@ -139,10 +147,10 @@ def _zip(content: Generator[bytes], name: str, size: int | None = None) -> Strea
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     if size is not None:
         headers["Content-Length"] = str(size)
-    return _ClosingResponse(content, media_type="application/zip", headers=headers)
+    return ClosingResponse(content, media_type="application/zip", headers=headers)
 
 
-class _ClosingResponse(StreamingResponse):
+class ClosingResponse(StreamingResponse):
     """Closes what it sends when the client has left: else the file in the middle of which it did stays open."""
 
     def __init__(self, content: Generator[bytes], **options: Any) -> None:
@@ -150,6 +158,7 @@ class _ClosingResponse(StreamingResponse):
         self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:

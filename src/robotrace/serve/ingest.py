@@ -34,7 +34,7 @@ from robotrace.serve.schemas import (
 from robotrace.serve.schemas_reroll import SignUploads
 from robotrace.serve.services import ApiCaller, Services, get_services, public_base_url, require_key
 from robotrace.serve.values import boolean, finite
-from robotrace.serve.video_index import ensure_video_index
+from robotrace.serve.video_index import ensure_video_indexes
 
 __all__ = ["router"]
 
@@ -130,7 +130,7 @@ def finalize_episode(
             unreap(episode)
             _close(episode, body)
             # After the answer: demuxing a long video takes longer than a client should wait.
-            background.add_task(ensure_video_index, services, episode_id)
+            background.add_task(ensure_video_indexes, services, episode_id)
             background.add_task(get_renders(request).consider, episode_id)
             background.add_task(explain_when_failed, services, episode_id)
         elif services.store.origin:  # a video that was made later may have been collected with this call

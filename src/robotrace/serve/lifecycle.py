@@ -109,6 +109,7 @@ def sweep(services: Services, now: datetime) -> int:
             for key in keys:
                 if key not in named:
                     (services.store.empty if key in slots else services.store.delete)(key)
+                    services.cameras.forget(key)
                     services.thumbnails.forget(key)
                     done.append(key)
                     swept += 1

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-__all__ = ["NpzFile", "NpzMember", "SeriesError"]
+__all__ = ["MemberRows", "NpzFile", "NpzMember", "SeriesError"]
 
 _MAX_BYTES = 2 * 1024**3
 _MAX_MEMBERS = 10_000
@@ -139,6 +139,26 @@ class NpzFile:
         except Exception as error:  # as in _describe
             raise SeriesError(f"{member.key} is broken: {error}") from error
 
+    def rows(self, member: NpzMember) -> MemberRows:
+        """An array to be taken a few rows at a time; any number may be under way at once.
+
+        Raises:
+            SeriesError: It is a single value, or not stored row by row.
+        """
+        try:
+            file = self._zip.open(member.key + _SUFFIX)
+            _, fortran_order, _ = _read_header(file)
+            if not member.shape or member.dtype.hasobject or (fortran_order and len(member.shape) > 1):
+                raise ValueError("it is not stored row by row")
+        except Exception as error:  # as in _describe
+            raise SeriesError(f"{member.key} cannot be read: {error}") from error
+        return MemberRows(file, member)
+
+    @property
+    def comment(self) -> bytes:
+        """The archive's own comment."""
+        return self._zip.comment
+
     def _describe(self, info: zipfile.ZipInfo, key: str) -> NpzMember:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise SeriesError(f"{key} is packed in a way NPZ files are not")
@@ -151,6 +171,36 @@ class NpzFile:
         if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
             raise SeriesError(f"{key} claims to be larger than it is")
         return NpzMember(key, dtype, shape)
+
+
+class MemberRows:
+    """The rows of an array, from the first on; no more of it is in memory than is asked for.
+
+    Args:
+        file: At the first row.
+        member: The array.
+    """
+
+    def __init__(self, file: IO[bytes], member: NpzMember) -> None:
+        self._file = file
+        self._member = member
+        self._shape = member.shape[1:]
+        self._row_bytes = math.prod(self._shape) * member.dtype.itemsize
+
+    def take(self, rows: int) -> NDArray[Any]:
+        """The next rows: ``(rows, …)`` of the array's dtype.
+
+        Raises:
+            SeriesError: The file is broken, or has no more of them.
+        """
+        size = rows * self._row_bytes
+        try:
+            data = self._file.read(size)
+            if len(data) != size:
+                raise ValueError("it ends too early")
+            return np.frombuffer(data, self._member.dtype).reshape(rows, *self._shape)
+        except Exception as error:  # as in NpzFile._describe
+            raise SeriesError(f"{self._member.key} is broken: {error}") from error
 
 
 class _Bounded(io.BufferedReader):

@@ -1,4 +1,4 @@
-"""Files of a bucket on this machine's disk: what was read last, up to so many bytes."""
+"""Files that can be had again, on this machine's disk: what was read last, up to so many bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,29 @@ class ObjectCache:
             key: The object's.
             fetch: Called for its bytes when they are not here; of several readers one waits for the other.
         """
-        name = hashlib.sha256(key.encode()).hexdigest()
+
+        def write(part: Path) -> None:
+            with part.open("xb") as file:
+                for chunk in fetch():
+                    file.write(chunk)
+
+        with self._open(_name(key), write) as path:
+            yield path
+
+    @contextmanager
+    def made(self, key: str, variant: str, make: Callable[[Path], None]) -> Iterator[Path]:
+        """A file that is made from an object; it stays until the end of the block.
+
+        Args:
+            key: The object's.
+            variant: What tells this file from others that are made from it: letters, digits and ``-``.
+            make: Called to write it when it is not here; of several readers one waits for the other.
+        """
+        with self._open(f"{_name(key)}-{variant}", make) as path:
+            yield path
+
+    @contextmanager
+    def _open(self, name: str, make: Callable[[Path], None]) -> Iterator[Path]:
         path = self._folder / name
         with self._changed:
             self._readers[name] += 1
@@ -55,7 +77,7 @@ class ObjectCache:
         try:
             with fetching:
                 if not path.exists():
-                    self._fetch(path, fetch)
+                    self._make(path, make)
             path.touch()
             with self._changed:
                 self._sizes[name] = path.stat().st_size
@@ -86,18 +108,17 @@ class ObjectCache:
         return content
 
     def forget(self, key: str) -> None:
-        """The object is deleted."""
-        name = hashlib.sha256(key.encode()).hexdigest()
+        """The object is deleted; what was made from it goes, too."""
+        name = _name(key)
         with self._changed:
-            (self._folder / name).unlink(missing_ok=True)
-            self._sizes.pop(name, None)
+            for known in [known for known in self._sizes if known.partition("-")[0] == name]:
+                (self._folder / known).unlink(missing_ok=True)
+                del self._sizes[known]
 
-    def _fetch(self, path: Path, fetch: Callable[[], Iterator[bytes]]) -> None:
+    def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         part = path.with_name(f"{secrets.token_hex(16)}{_PART}")
         try:
-            with part.open("xb") as file:
-                for chunk in fetch():
-                    file.write(chunk)
+            make(part)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -110,3 +131,7 @@ class ObjectCache:
             if name not in self._readers:
                 (self._folder / name).unlink(missing_ok=True)
                 total -= self._sizes.pop(name)
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/portal/bulk", include_in_schema=False, dependencies=
 _MAX_IDS = 1000
 _BASELINE = "it is the baseline of a scenario"
 _MISSING = "there is no such episode"
-_COUNTS = re.compile(r"(archive|restore|promote|delete)\.(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+_COUNTS = re.compile(r"(archive|restore|promote|delete)\.(\d{1,4})\.(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
 
 
 class Refused(BaseModel):
@@ -176,25 +176,28 @@ def _answer(
 ) -> Response | BulkResult:
     left = [each for each in wanted.ids if each not in done and each not in unchanged]
     refused = [Refused(id=each, reason=_BASELINE if each in baselines else _MISSING) for each in left]
-    counts = (len(done), len(unchanged), len(refused))
+    kept = sum(each.reason == _BASELINE for each in refused)
+    counts = (len(done), len(unchanged), kept, len(refused) - kept)
     if wanted.by_script:
         return BulkResult(done=done, unchanged=unchanged, refused=refused, said=_say(action, *counts))
     return RedirectResponse(list_url(wanted.typed, bulk=".".join([action, *map(str, counts)])), 303)
 
 
-def _say(action: str, done: int, unchanged: int, refused: int) -> str:
+def _say(action: str, done: int, unchanged: int, kept: int, missing: int) -> str:
     """The counts as a sentence: ``12 archived, 1 was already.``"""
-    if action == "promote":
-        words, already = "made scenarios" if done != 1 else "made a scenario", "one already"
-    else:
-        words, already = {"archive": "archived", "restore": "restored", "delete": "deleted"}[action], "already"
-    already = "not archived" if action == "restore" else already
+    words, already = {
+        "archive": ("archived", "already"),
+        "restore": ("restored", "not archived"),
+        "promote": ("made a scenario" if done == 1 else "made scenarios", "one already"),
+        "delete": ("deleted", ""),
+    }[action]
     parts = [f"{done} {words}"]
     if unchanged:
         parts.append(f"{unchanged} {'was' if unchanged == 1 else 'were'} {already}")
-    if refused:
-        why = "the baseline of a scenario, or gone" if action == "delete" else "no longer there"
-        parts.append(f"{refused} {'is' if refused == 1 else 'are'} {why}")
+    if kept:
+        parts.append(f"{kept} kept: {'the baseline of a scenario' if kept == 1 else 'baselines of scenarios'}")
+    if missing:
+        parts.append(f"{missing} {'is' if missing == 1 else 'are'} no longer there")
     return f"{', '.join(parts)}."
 
 

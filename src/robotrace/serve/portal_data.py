@@ -17,6 +17,9 @@ from robotrace.serve.artifacts import signed_download
 from robotrace.serve.episodes import episode_or_404, episode_summary
 from robotrace.serve.may_run import what_runs
 from robotrace.serve.models import Episode
+from robotrace.serve.neighbours import Neighbours, neighbours
+from robotrace.serve.portal_cameras import CameraView, camera_views
+from robotrace.serve.portal_export import ExportOption, export_options
 from robotrace.serve.renders import Renders, get_renders
 from robotrace.serve.reproductions import report_of
 from robotrace.serve.schemas import ArtifactInfo, EpisodeSummary
@@ -25,19 +28,24 @@ from robotrace.serve.schemas_explain import AnalysisView
 from robotrace.serve.schemas_reroll import Report, RerunView
 from robotrace.serve.series import SeriesError, read_series
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
+from robotrace.serve.stream_facts import StreamFacts
+from robotrace.serve.trace_links import trace_url
 from robotrace.serve.verify import scenario_infos
-from robotrace.serve.video_index import ensure_video_index
+from robotrace.serve.video_index import ensure_video_indexes
 
 __all__ = [
+    "SERIES_BYTES",
     "EpisodeView",
     "LinkedArtifact",
     "SummaryWithMetadata",
-    "VideoView",
     "episode_view",
     "router",
 ]
 
 router = APIRouter(prefix="/portal", include_in_schema=False)
+
+SERIES_BYTES = 4 * 1024**2
+"""Of the first answer: 20 streams of 100,000 rows, thinned out, take half of it; 400 of 1,000 do not fit."""
 
 
 class SummaryWithMetadata(EpisodeSummary):
@@ -53,29 +61,22 @@ class LinkedArtifact(ArtifactInfo):
     url: str
 
 
-class VideoView(BaseModel):
-    """The video of an episode."""
-
-    url: str
-    width: int
-    height: int
-    frame_count: int
-    end_ms: float
-    frames_url: str
-
-
 class EpisodeView(BaseModel):
-    """Everything the page of an episode needs, but the series."""
+    """Everything the page of an episode needs, but the series; ``video`` is the first of its cameras."""
 
     episode: SummaryWithMetadata
     artifacts: list[LinkedArtifact]
-    video: VideoView | None
+    video: CameraView | None
+    cameras: list[CameraView]
     series_url: str
     scenario: ScenarioInfo | None
     reproduction: Report | None
     rerun: RerunView
     analysis: AnalysisView | None
     analysis_pending: bool
+    neighbours: Neighbours
+    trace_url: str | None
+    exports: list[ExportOption]
 
 
 def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_id: str) -> EpisodeView:
@@ -85,7 +86,7 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
         HTTPException: 404 when there is no such episode.
     """
     _require_episode(services, viewer, episode_id)
-    index = ensure_video_index(services, episode_id)
+    indexes = ensure_video_indexes(services, episode_id)
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id, viewer.project_id)
         artifacts = [
@@ -99,33 +100,31 @@ def episode_view(services: Services, renders: Renders, viewer: Viewer, episode_i
             )
             for artifact in episode.artifacts
         ]
-        video = next((artifact for artifact in artifacts if artifact.kind == "video"), None)
-        summary = episode_summary(episode, has_video=video is not None)
+        cameras = camera_views(services, episode, indexes)
+        has_video = any(artifact.kind == "video" for artifact in artifacts)
+        summary = episode_summary(episode, has_video=has_video)
         scenario = next(iter(scenario_infos(session, viewer.project_id, episode_id)), None)
         detail = SummaryWithMetadata(**dict(summary), metadata=episode.meta, otel=episode.otel)
         reproduction = report_of(session, episode_id)
         rerun = _rerun_view(renders, episode)
         pending = explain_when_outdated(services, session, episode)
         analysis = analysis_view(session, episode_id)
+        beside = neighbours(session, episode)
+        traced = trace_url(services.settings.trace_url, episode)
     return EpisodeView(
         episode=detail,
         artifacts=artifacts,
-        video=None
-        if video is None or index is None
-        else VideoView(
-            url=video.url,
-            width=index.width,
-            height=index.height,
-            frame_count=index.frame_count,
-            end_ms=index.end_ms,
-            frames_url=f"/portal/episodes/{episode_id}/frames.bin",
-        ),
+        video=cameras[0] if cameras else None,
+        cameras=cameras,
         series_url=f"/portal/episodes/{episode_id}/series.bin",
         scenario=scenario,
         reproduction=reproduction,
         rerun=rerun,
         analysis=analysis,
         analysis_pending=pending,
+        neighbours=beside,
+        trace_url=traced,
+        exports=export_options(episode_id),
     )
 
 
@@ -151,17 +150,6 @@ def episode_json(episode_id: str, request: Request, viewer: PageViewer) -> Episo
     return episode_view(get_services(request), get_renders(request), viewer, episode_id)
 
 
-@router.get("/episodes/{episode_id}/frames.bin")
-def frames_bin(episode_id: str, request: Request, viewer: PageViewer) -> Response:
-    """The presentation times of the video's frames in ms, then its end: little-endian float64."""
-    services = get_services(request)
-    _require_episode(services, viewer, episode_id)
-    index = ensure_video_index(services, episode_id)
-    if index is None:
-        raise HTTPException(404, "the episode has no video that can be read")
-    return _binary(index.times_ms)
-
-
 @router.get("/episodes/{episode_id}/series.bin")
 def series_bin(
     episode_id: str,
@@ -170,12 +158,17 @@ def series_bin(
     start_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     end_ms: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     points: Annotated[int, Query(ge=1, le=50_000)] = 4000,
+    streams: Annotated[list[str] | None, Query(max_length=1000)] = None,
 ) -> Response:
-    """The numeric streams of an episode; see :func:`robotrace.serve.series.read_series` for the format."""
+    """The numeric streams of an episode; see :func:`robotrace.serve.series.read_series` for the format.
+
+    Without the names of ``streams`` those that fit into 4 MiB are sent, and the others described.
+    """
     services = get_services(request)
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id, viewer.project_id)
         keys = {artifact.kind: artifact.object_key for artifact in episode.artifacts}
+        facts = StreamFacts(episode.meta)
     try:
         with ExitStack() as files:
             sources = [
@@ -183,7 +176,16 @@ def series_bin(
                 for kind in ("sensors", "actions")
                 if kind in keys
             ]
-            return _binary(read_series(sources, start_ms=start_ms, end_ms=end_ms, points=points))
+            content = read_series(
+                sources,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                points=points,
+                names=streams,
+                most_bytes=SERIES_BYTES if streams is None else None,
+                facts=facts,
+            )
+            return _binary(content)
     except SeriesError as error:
         raise HTTPException(422, str(error)) from error
 

@@ -64,7 +64,7 @@ def episode_list(
     """A page of the viewer's episodes, newest first; see :func:`robotrace.serve.episodes.list_episodes`."""
     with services.database.read() as session:
         episodes, following = list_episodes(session, viewer.project_id, filters, limit=limit, cursor=cursor or None)
-        pictures = pictures_of(session, [episode.id for episode in episodes if episode.status != "recording"])
+        pictures = pictures_of(session, [episode.id for episode in episodes])
         causes = _causes(session, [episode.id for episode in episodes if episode.status == "failed"])
     rows = []
     for episode in episodes:

@@ -16,6 +16,7 @@ from robotrace.serve.gate import SEVERITIES
 from robotrace.serve.pages import REVALIDATE, page
 from robotrace.serve.portal_data import EpisodeView, episode_view
 from robotrace.serve.portal_format import length_s
+from robotrace.serve.portal_metadata import metadata_tree
 from robotrace.serve.renders import get_renders
 from robotrace.serve.services import PageViewer, get_services
 from robotrace.serve.vendor import VENDOR_FILES, vendor_file
@@ -48,15 +49,16 @@ def episode_page(episode_id: str, request: Request, viewer: PageViewer) -> HTMLR
         viewer=viewer,
         episode=episode,
         artifacts=view.artifacts,
-        video=view.video,
+        cameras=view.cameras,
         playable=bool(view.artifacts),
         # Shown when they are missing, too: an episode without them cannot be made again, and that should be seen.
-        repro=[
-            ("policy_version", episode.policy_version),
-            ("env_version", episode.env_version),
-            ("git_sha", episode.git_sha),
-            ("seed", episode.seed),
-        ],
+        repro=[(name, getattr(episode, name)) for name in ("policy_version", "env_version", "git_sha", "seed")],
+        episodes_url=_EPISODES,
+        metadata=metadata_tree(episode.metadata),
+        neighbours=view.neighbours,
+        trace_url=view.trace_url,
+        exports=view.exports,
+        size=sum(artifact.size for artifact in view.artifacts),
         facts=_facts(view),
         scenario=view.scenario,
         reproduction=view.reproduction,
@@ -76,6 +78,7 @@ def _facts(view: EpisodeView) -> list[tuple[str, str]]:
         ("rate", None if episode.fps is None else f"{episode.fps:g} fps"),
         ("frames", None if video is None else f"{video.frame_count}"),
         ("picture", None if video is None else f"{video.width} × {video.height}"),
+        ("cameras", f"{len(view.cameras)}" if len(view.cameras) > 1 else None),
     ]
     return [(label, value) for label, value in facts if value is not None]
 

@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.episodes import episode_or_404
-from robotrace.serve.models import Artifact
+from robotrace.serve.models import Artifact, Episode
 from robotrace.serve.pages import REVALIDATE
 from robotrace.serve.services import PageViewer, Services, get_services
 
@@ -38,11 +38,17 @@ class Picture:
 
 
 def pictures_of(session: Session, episode_ids: Collection[str]) -> dict[str, Picture]:
-    """The videos that pictures of these episodes are made of, by episode; the main camera's where there is one."""
+    """The videos that pictures of these episodes are made of, by episode; the main camera's where there is one.
+
+    None of an episode that is open: another video may come, and where it failed is known at its end.
+    """
     query = (
         select(Artifact.episode_id, Artifact.object_key, Artifact.size, Artifact.sha256)
+        .join(Episode, Episode.id == Artifact.episode_id)
         .where(
             Artifact.episode_id.in_(episode_ids),
+            Episode.status != "recording",
+            or_(Episode.status != "failed", Episode.reaped_at.is_(None)),
             or_(Artifact.kind == "video", Artifact.kind.startswith("video.", autoescape=True)),
         )
         .order_by(Artifact.kind.desc())
@@ -78,8 +84,7 @@ def _find(services: Services, project_id: int, episode_id: str) -> tuple[Picture
     with services.database.read() as session:
         episode = episode_or_404(session, episode_id, project_id)
         picture = pictures_of(session, [episode_id]).get(episode_id)
-        # Where it failed is known at the end; so is whether this is the whole video.
-        if picture is None or episode.is_open:
+        if picture is None:
             raise HTTPException(404, "the episode has no video")
         at_s = episode.failure_time_s
     return picture, at_s, services.thumbnails.kept(picture.object_key)

@@ -157,7 +157,8 @@ class Deployment:
         try:
             secret = self._open_data_dir()
             store = open_store(settings, secret)
-            shutil.rmtree(settings.renders_dir, ignore_errors=True)  # what a killed one left
+            for folder in (settings.renders_dir, settings.exports_dir):
+                shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
         except OSError as error:
             raise ConfigurationError(f"the data folder {settings.data_dir} cannot be used: {error.strerror}") from error
         listener = self._open.enter_context(listen(settings.host, settings.port))

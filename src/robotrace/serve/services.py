@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 from sqlalchemy.orm import Session
 
+from robotrace.serve.camera_tracks import CameraTracks
 from robotrace.serve.database import Database
 from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.key_uses import KeyUses
@@ -52,10 +53,12 @@ class Services:
     usage: UsageCache = field(default_factory=UsageCache)
     later: Later = field(default_factory=Later)
     started_at: datetime = field(default_factory=utc_now)
+    cameras: CameraTracks = field(init=False)
     thumbnails: Thumbnails = field(init=False)
 
     def __post_init__(self) -> None:
-        """Keep pictures of the store's videos in the data folder."""
+        """Name the folders of what is made from the store's videos."""
+        object.__setattr__(self, "cameras", CameraTracks(self.settings.cameras_dir))
         object.__setattr__(self, "thumbnails", Thumbnails(self.store, self.settings.thumbnails_dir))
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from robotrace.errors import ConfigurationError
 from robotrace.serve.hosts import checked_public_url, is_loopback
 from robotrace.serve.rate_limits import DEFAULT_RATE
+from robotrace.serve.trace_links import checked_trace_url
 
 __all__ = ["Settings"]
 
@@ -38,12 +39,14 @@ class Settings:
             this machine when there is a ``public_url``, else none.
         rate_limit: Calls a second and key; None: any number.
         audit_days: How long the audit log goes back.
+        trace_url: Where a trace is to be seen, ``https://jaeger.example/trace/{trace_id}``; None: nowhere. See
+            :mod:`robotrace.serve.trace_links`.
         database: ``postgresql://…``; empty for SQLite in the data folder.
         storage: ``s3://…`` and alike, see :class:`robotrace.serve.bucket.BucketStore`; empty for the data folder.
         secret: What signs object URLs, at least 32 characters; empty for the one in the data folder.
 
     Raises:
-        ConfigurationError: ``public_url`` is none.
+        ConfigurationError: ``public_url`` or ``trace_url`` is none.
     """
 
     data_dir: Path
@@ -58,14 +61,17 @@ class Settings:
     forwarded_allow_ips: str | None = None
     rate_limit: float | None = DEFAULT_RATE
     audit_days: int = 400
+    trace_url: str | None = None
     database: str = field(default="", repr=False)
     storage: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse a public URL that is none."""
+        """Refuse a public URL, or one of traces, that is none."""
         if self.public_url is not None:
             object.__setattr__(self, "public_url", checked_public_url(self.public_url))
+        if self.trace_url is not None:
+            object.__setattr__(self, "trace_url", checked_trace_url(self.trace_url))
 
     @property
     def asks_for_sign_in(self) -> bool:
@@ -132,6 +138,11 @@ class Settings:
         return self.data_dir / "bucket"
 
     @property
+    def cameras_dir(self) -> Path:
+        """Tracks of videos, copied into files of their own for the browser; they can be made again."""
+        return self.data_dir / "cameras"
+
+    @property
     def thumbnails_dir(self) -> Path:
         """Pictures of videos, made again when they are missing."""
         return self.data_dir / "thumbnails"
@@ -140,6 +151,11 @@ class Settings:
     def renders_dir(self) -> Path:
         """What episodes that run again write, and the videos that come of them, before they are kept."""
         return self.data_dir / "renders"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Files of other tools while they are made for a page; what is in it after a kill is deleted at the start."""
+        return self.data_dir / "exports"
 
     @property
     def secret_path(self) -> Path:

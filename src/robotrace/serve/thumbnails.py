@@ -20,12 +20,12 @@ from robotrace.serve.video_container import demuxer_of
 __all__ = ["HEIGHT", "WIDTH", "thumbnail"]
 
 WIDTH, HEIGHT = 192, 144
-"""The most that a picture measures, in pixels: twice what the list shows, for screens of that density."""
+"""The most that a picture measures, in pixels: three times what the list shows, for screens of that density."""
 
 _MAX_FRAMES = 2_000_000
 # Ours have a keyframe a second. x264 left alone has one every 250 frames.
 _MAX_DECODED = 320
-_MAX_DECODING_S = 2.0
+_MAX_DECODING_S = 5.0
 # An 8K frame; as RGB 100 MB.
 _MAX_PIXELS = 7680 * 4320
 _DECODERS = frozenset({"h264", "hevc", "mpeg4", "mjpeg", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d"})
@@ -61,10 +61,11 @@ def _picture(container: av.container.InputContainer, at_s: float | None) -> av.V
     if not 0 < stream.codec_context.width * stream.codec_context.height <= _MAX_PIXELS:
         raise VideoError(f"frames of {stream.codec_context.width} × {stream.codec_context.height}")
     stream.thread_count = 1
+    # What the frames themselves say may be another size than the container's.
+    stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
     ends = time.monotonic() + _MAX_DECODING_S
-    length_s = _length_s(container, stream)
     first: av.VideoFrame | None = None
-    for wanted_s in [at_s] if at_s is not None else [share * length_s for share in (0.5, 0.25, 0.75, 0.0)]:
+    for wanted_s in _parts_s(container, stream) if at_s is None else [at_s]:
         frame = _frame_at(container, stream, wanted_s, ends)
         if frame is None:
             continue
@@ -77,36 +78,39 @@ def _picture(container: av.container.InputContainer, at_s: float | None) -> av.V
     return first
 
 
-def _length_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
+def _parts_s(container: av.container.InputContainer, stream: av.VideoStream) -> list[float]:
+    """Where to look for something to see, on the clock of the frames: first in the middle."""
+    base = stream.time_base or Fraction(0)
+    begin_s = float((stream.start_time or 0) * base)
+    # A file that was cut off knows no length.
+    length_s = (container.duration or 0) / av.time_base if stream.duration is None else float(stream.duration * base)
+    return [begin_s + share * length_s for share in (0.5, 0.25, 0.75, 0.0)]
 
 
 def _frame_at(
     container: av.container.InputContainer, stream: av.VideoStream, at_s: float, ends: float
 ) -> av.VideoFrame | None:
     """The frame that is shown then; the last one before the bounds are reached, None when there is none."""
-    base = stream.time_base or Fraction(1, 1000)
-    # A file that was cut off knows no length, and has a start that need not be 0.
-    wanted = round(max(0.0, at_s) / base) + (stream.start_time or 0)
+    wanted = round(at_s / (stream.time_base or Fraction(1, 1000)))
     try:
         container.seek(wanted, stream=stream)
     except av.error.FFmpegError:
         container.seek(0)
     shown = None
-    for count, frame in enumerate(_decoded(container, stream)):
+    for count, frame in enumerate(_decoded(container, stream, ends)):
         if frame.pts is not None and frame.pts > wanted and shown is not None:
             break
         shown = frame
-        if count >= _MAX_DECODED or time.monotonic() > ends:
+        if count >= _MAX_DECODED:
             break
     return shown
 
 
-def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Frames until the file ends, or breaks off."""
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream, ends: float) -> Iterator[av.VideoFrame]:
+    """Frames until the file ends or breaks off, or the time is over; of damaged ones there may be millions."""
     for packet in container.demux(stream):
+        if time.monotonic() > ends:
+            return
         try:
             yield from packet.decode()
         except av.error.EOFError:
@@ -116,8 +120,6 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 
 def _small(frame: av.VideoFrame) -> av.VideoFrame:
-    if not 0 < frame.width * frame.height <= _MAX_PIXELS:  # may change within a file
-        raise VideoError(f"frames of {frame.width} × {frame.height}")
     scale = min(WIDTH / frame.width, HEIGHT / frame.height, 1.0)
     # Colours are kept at half the resolution, so both are even.
     width, height = (max(2, round(size * scale / 2) * 2) for size in (frame.width, frame.height))

@@ -1,4 +1,4 @@
-"""HDF5 files in the layouts of robomimic (LIBERO, MimicGen) and of ALOHA, as episodes.
+"""HDF5 files of robomimic (LIBERO, MimicGen), ALOHA and ``robotrace export``, as episodes.
 
 Example::
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from robotrace.adapters._episode import EncodedEpisode, require
+from robotrace.adapters._uploading import checked_index
 from robotrace.adapters.hdf5._scan import NEEDED, FileSummary, ImageColor, scan_file
 from robotrace.ingest import checked_choice
 
@@ -24,7 +25,8 @@ def encode_episode(
     """Write one episode as ``video.mp4``, ``sensors.npz`` and ``actions.npz``.
 
     Every dataset with rows is ``<its path>/value``, dtype and shape kept, with ``<its path>/_t_ns``. Pictures (uint8,
-    or float RGB, or compressed) become video; small and float ones are kept as arrays too. Depth is arrays alone.
+    or float RGB, or compressed) become video; small and float ones are kept as arrays too. Depth is arrays alone. Of a
+    file that ``robotrace export`` has written, these are the episode's own files again.
 
     Args:
         path: The file.
@@ -44,4 +46,9 @@ def encode_episode(
     from robotrace.adapters.hdf5._writing import write_episode
 
     summary = scan_file(path, fps=fps) if summary is None else summary
+    if summary.layout == "robotrace":
+        from robotrace.adapters.hdf5 import _own
+
+        checked_index(summary.episode_indices, episode_index)
+        return _own.write(summary, Path(output_dir))
     return write_episode(summary, episode_index, Path(output_dir), canonical_camera, image_color)

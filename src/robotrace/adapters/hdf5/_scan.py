@@ -46,7 +46,7 @@ class FileSummary:
 
     Attributes:
         path: The file.
-        layout: ``robomimic`` or ``aloha``.
+        layout: ``robomimic``, ``aloha``, or ``robotrace``: written by ``robotrace export``.
         fps: Steps a second.
         fps_from: ``argument``, ``file``, or ``default``: what the layout's recorder does where it does not say.
         episodes: One each.
@@ -86,7 +86,8 @@ def scan_file(path: str | Path, *, fps: float | None = None) -> FileSummary:
     """Describe a file: names, types and shapes are read, and the first bytes of pictures.
 
     Args:
-        path: Of robomimic's layout (``data/demo_0``, …; LIBERO's is one) or ALOHA's (``observations``, ``action``).
+        path: Of robomimic's layout (``data/demo_0``, …; LIBERO's is one), ALOHA's (``observations``, ``action``), or
+            one that ``robotrace export`` has written.
         fps: Steps a second; None: what the file says (an attribute, or ``control_freq`` of robomimic's ``env_args``),
             else 50 for ALOHA and 20 for robomimic, marked as a guess.
 
@@ -95,11 +96,15 @@ def scan_file(path: str | Path, *, fps: float | None = None) -> FileSummary:
         RobotraceError: It is broken, or of another layout.
     """
     require("hdf5", NEEDED)
+    from robotrace.adapters.hdf5 import _own
     from robotrace.adapters.hdf5._layout import demos, open_file
 
     path = Path(path)
     given = checked_fps(fps)
     with open_file(path) as file:
+        if _own.is_own(file):
+            with reading(path.name):
+                return _own.scan(file, path, given)
         with reading(path.name):
             found = demos(file)
             told, is_known = found[0].fps()

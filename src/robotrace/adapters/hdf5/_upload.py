@@ -165,9 +165,12 @@ def upload_dataset(
 def _job(
     summary: FileSummary, index: int, facts: EpisodeFacts, template: str, camera: str | None, image_color: ImageColor
 ) -> Job:
+    from robotrace.adapters.hdf5 import _own
     from robotrace.adapters.hdf5._layout import demos, open_file
 
     checked_index(summary.episode_indices, index)
+    if summary.layout == _own.LAYOUT:
+        return _own_job(summary, facts, template)
     with open_file(summary.path) as file, reading(f"episode {index} of {summary.path.name}"):
         demo = demos(file)[index]
         fields = {
@@ -200,3 +203,18 @@ def _job(
         )
 
     return Job(uuid, labelled, encode)
+
+
+def _own_job(summary: FileSummary, facts: EpisodeFacts, template: str) -> Job:
+    """Of a file that ``robotrace export`` has written: it keeps its name unless it is given one."""
+    from robotrace.adapters.hdf5 import _own
+    from robotrace.adapters.hdf5._layout import open_file
+
+    if facts.name is None and template != _NAME:
+        fields = {"file": summary.path.stem, "demo": summary.episodes[0].name, "episode_index": 0, "task": ""}
+        facts = replace(facts, name=named(template, fields))
+    with open_file(summary.path) as file, reading(summary.path.name):
+        labelled = _own.labelled(file, facts)
+        identity = _own.identity(file)
+    uuid = episode_uuid("hdf5", identity, facts=labelled, options={"layout": summary.layout})
+    return Job(uuid, labelled, lambda folder: encode_episode(summary.path, folder, summary=summary))

@@ -1,241 +1,218 @@
-// One stream as one uPlot chart with a small legend that reads the values under the cursor.
+// One chart: a head with a legend that reads the values under the cursor, and a plot that is there while it is near.
 
 /* global uPlot */
+import { subtract } from "./difference.js";
+import { element } from "./dom.js";
+import { ChartHead } from "./head.js";
+import { Legend, namedValue } from "./legend.js";
+import { PALETTE_SIZE, extent, heightOf, padded, plotData, plotOptions, withBounds } from "./plot.js";
 import { formatValue } from "./series.js";
 
-// Fixed for every chart: axes that size themselves would shift the plots against each other, and the cursor with them.
-export const AXIS_WIDTH = 56;
-export const RIGHT_PADDING = 12;
-const PLOT_PADDING = 7;
-const HEIGHT = { flag: 42, scalar: 84, vector: 128 };
-const PALETTE_SIZE = 8;
-const LEGEND_ENTRIES = 10;
-const AXIS_FONT = "11px system-ui, sans-serif";
-const DASHES = [[], [6, 3], [2, 2], [8, 2, 2, 2]];
+const SUMMARIZED_LINES = 4;
 
-function themeColour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function axisText(value) {
-  const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e5 || size < 1e-3)) return value.toExponential(0);
-  return String(Number(value.toPrecision(4)));
-}
-
-/** A column uPlot can draw: gaps are null, and only a column that has some pays for the copy. */
-function drawable(column) {
-  if (column.every(Number.isFinite)) return column;
-  return Array.from(column, (value) => (Number.isFinite(value) ? value : null));
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
+/**
+ * Draws the streams of `layers`, `[{ stream, label, source }]`, over each other: one of an episode, the same one of
+ * several, or a command and what was measured. Columns of the same index share a colour; the layers differ by their
+ * dashes. `own` of the layers are the chart's own, the others were laid over it.
+ */
 export class StreamChart {
-  constructor(parent, stream, stack) {
-    this.overview = stream;
-    this.stream = stream;
+  constructor(stack, { key, name, layers }) {
     this.stack = stack;
-    this.key = stream.artifact + stream.name;
-    this.shape = stream.isFlag ? "flag" : stream.columns.length > 1 ? "vector" : "scalar";
-    this.root = element("article", `chart ${this.shape}`);
-    this.root.dataset.stream = stream.name;
-    const plot = element("div", "plot");
-    this.root.append(this.#header(), plot);
-    parent.append(this.root);
-    this.plot = new uPlot(this.#options(), this.#data(), plot);
-    this.#listen();
+    this.key = key;
+    this.name = name;
+    this.own = layers;
+    this.over = [];
+    this.showsDifference = false;
+    this.plot = null;
+    this.root = element("article", "chart");
+    this.root.dataset.stream = name;
+    this.place = element("div", "plot");
+    this.head = new ChartHead(this);
+    this.root.append(this.head.root, this.place);
+    this.refresh();
   }
 
-  setRange(min, max) {
-    this.plot.setScale("x", { min, max });
+  get stream() {
+    return this.own[0].stream;
   }
 
-  setVisible(visible) {
-    this.root.hidden = !visible;
+  get isFlag() {
+    return this.stream.isFlag;
+  }
+
+  get labels() {
+    return this.stream.labels;
+  }
+
+  /** Streams that are described, but were not sent yet. */
+  get left() {
+    return [...this.own, ...this.over].filter((layer) => layer.stream.left);
+  }
+
+  /** Whether there is more to see of it than was sent. */
+  get isThinned() {
+    return this.layers.some((layer) => layer.overview.decimated);
+  }
+
+  /** Whether a difference would be one of like and like; units that nobody said are no reason against it. */
+  get canDiffer() {
+    if (this.own.length !== 1 || this.over.length !== 1) return false;
+    const [a, b] = [this.stream.units.join(), this.over[0].stream.units.join()];
+    return !a || !b || a === b;
+  }
+
+  /** Lay the streams of other charts over this one's; none for its own alone. */
+  setOverlays(charts) {
+    this.overlays = charts.map((chart) => chart.name);
+    this.over = charts.flatMap((chart) =>
+      chart.own.map((layer) => ({ ...layer, label: [layer.label, chart.name].filter(Boolean).join(" "), of: chart })),
+    );
+    if (!this.canDiffer) this.showsDifference = false;
+    this.refresh();
+  }
+
+  setDifference(on) {
+    this.showsDifference = on;
+    this.refresh();
+  }
+
+  /** Builds what depends on the layers anew. */
+  refresh() {
+    const drawn = Boolean(this.plot);
+    this.leave();
+    this.layers = this.#layersNow();
+    const lines = Math.max(...this.layers.map((layer) => layer.stream.columns.length));
+    const isConstant = this.layers.every((layer) => layer.stream.isConstant);
+    const isFlag = this.layers.every((layer) => layer.stream.isFlag);
+    this.shape = isConstant && !this.over.length ? "constant" : isFlag ? "flag" : "scalar";
+    if (this.shape === "scalar" && (lines > 1 || this.layers.length > 1)) this.shape = "vector";
+    this.root.dataset.shape = this.shape;
+    this.lines = this.layers.flatMap((layer, number) => linesOf(layer, number, this.layers.length));
+    this.place.hidden = this.shape === "constant";
+    this.place.style.height = `${heightOf(this)}px`;
+    this.legend = new Legend(this.layers, this.lines, {
+      onToggle: (line) => this.#shownChanged(line),
+      onRemove: (layer) => this.stack.list.setOverlays(this, this.overlays.filter((name) => name !== layer.of.name)),
+    });
+    this.head.fill();
+    this.#describe();
+    if (drawn) this.enter();
+  }
+
+  /** Comes near the screen: from here on there is a plot. */
+  enter() {
+    this.isNear = true;
+    if (this.plot || this.shape === "constant" || this.left.length) return;
+    this.plot = new uPlot(plotOptions(this), plotData(this), this.place);
+  }
+
+  /** Leaves it: hundreds of canvases would take gigabytes. */
+  leave() {
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  /** Draw the window the stack shows now; the y axis fits what is in it. */
+  draw() {
+    const { plot, stack } = this;
+    if (!plot) return;
+    const [min, max] = this.yRange();
+    plot.batch(() => {
+      plot.setScale("x", { min: stack.startMs, max: stack.endMs });
+      plot.setScale("y", { min, max });
+    });
   }
 
   resize() {
-    this.plot.setSize({ width: this.#width(), height: HEIGHT[this.shape] });
+    this.plot?.setSize({ width: this.stack.fullWidth, height: heightOf(this) });
   }
 
   recolour() {
-    this.plot.redraw(false, true);
+    this.plot?.redraw(false, true);
   }
 
-  useDetail(stream) {
-    if (stream?.time.length) this.#use(stream);
+  yRange() {
+    if (this.shape === "flag") return [-0.15, this.lines.length + 0.1];
+    const [startMs, endMs] = this.stack.lockedWindow ?? [this.stack.startMs, this.stack.endMs];
+    return padded(withBounds(extent(this.lines, startMs, endMs), this.lines));
   }
 
-  useOverview() {
-    if (this.stream !== this.overview) this.#use(this.overview);
+  /** Draw the points of a closer look, where `find(layer)` has one; the overview where it has none. */
+  useDetail(find) {
+    let changed = false;
+    for (const layer of this.layers) {
+      const found = find(layer);
+      const stream = found?.time.length ? found : layer.overview;
+      changed ||= stream !== layer.stream;
+      layer.stream = stream;
+    }
+    if (!changed || !this.plot) return;
+    this.plot.setData(plotData(this), false);
+    this.draw();
   }
 
   showValues(timeMs) {
-    const { time } = this.stream;
-    // A window's answer ends one sample beyond the window; the cursor may stand anywhere.
-    const inside = time.length && timeMs >= time[0] && timeMs <= time[time.length - 1];
-    const source = inside ? this.stream : this.overview;
-    // Of a thinned-out stream only the extremes of its neighbourhood are here.
-    const row = source.decimated ? Math.max(0, source.rowAt(timeMs)) : source.rowAt(timeMs);
-    this.values.forEach((target, index) => {
-      const value = row < 0 ? undefined : source.columns[index][row];
-      const text = `${source.decimated ? "≈" : ""}${source.isFlag && value !== undefined ? value !== 0 : formatValue(value)}`;
-      if (target.textContent !== text) target.textContent = text;
+    this.legend.show(timeMs);
+  }
+
+  /** The time of the sample `by` samples from the one in force. */
+  sampleFrom(timeMs, by) {
+    const { stream } = this.layers[0];
+    const row = Math.min(stream.time.length - 1, Math.max(0, stream.rowAt(timeMs) + by));
+    return stream.time[row];
+  }
+
+  #layersNow() {
+    const layers = [...this.own, ...this.over].map((layer) => ({
+      ...layer,
+      label: layer.label ?? (this.over.length ? this.name : null),
+      overview: layer.stream,
+      removable: Boolean(layer.of),
+    }));
+    if (!this.showsDifference || layers.some((layer) => layer.stream.left)) return layers;
+    const [a, b] = [this.own[0].stream, this.over[0].stream];
+    const columns = subtract(a, b);
+    const labels = a.labels.slice(0, columns.length);
+    const stream = a.with({ columns, labels, dtype: "float32", low: [], high: [], meanings: null });
+    return [{ stream, overview: stream, label: `${this.name} − ${this.over[0].label}`, source: null }];
+  }
+
+  #shownChanged(line) {
+    this.plot?.setSeries(this.lines.indexOf(line) + 1, { show: line.shown });
+    this.draw();
+  }
+
+  /** What a screen reader says of the plot: its lines with their smallest, largest and last value. */
+  #describe() {
+    const said = this.lines.slice(0, SUMMARIZED_LINES).map((line) => {
+      const { stream } = line;
+      const { low, high, last } = stream.summary[line.column] ?? {};
+      const unit = stream.units[line.column] ? ` ${stream.units[line.column]}` : "";
+      const name = this.lines.length > 1 ? `${line.label}: ` : "";
+      if (last === null || last === undefined) return `${name}no values`;
+      return `${name}${formatValue(low)} to ${formatValue(high)}, last ${namedValue(stream, last)}${unit}`;
     });
-  }
-
-  #use(stream) {
-    this.stream = stream;
-    this.plot.setData(this.#data(), false);
-    this.plot.setScale("x", { min: this.stack.startMs, max: this.stack.endMs });
-  }
-
-  #data() {
-    return [this.stream.time, ...this.stream.columns.map(drawable)];
-  }
-
-  #width() {
-    return this.stack.plotWidth + AXIS_WIDTH + RIGHT_PADDING;
-  }
-
-  #options() {
-    const { stream, stack } = this;
-    const paths = stream.isContinuous ? undefined : uPlot.paths.stepped({ align: 1 });
-    const flag = stream.isFlag;
-    return {
-      width: this.#width(),
-      height: HEIGHT[this.shape],
-      padding: [PLOT_PADDING, RIGHT_PADDING, PLOT_PADDING, 0],
-      legend: { show: false },
-      cursor: {
-        x: false,
-        y: false,
-        points: { show: false },
-        drag: { x: true, y: false, setScale: false, dist: 5 },
-        bind: { dblclick: () => () => stack.resetZoom() },
-      },
-      scales: {
-        x: { time: false, range: () => [stack.startMs, stack.endMs] },
-        y: { range: (_plot, low, high) => (flag ? [-0.15, 1.15] : padded(low, high)) },
-      },
-      axes: [
-        {
-          size: 0,
-          splits: () => stack.ticks.ticks,
-          values: (_plot, splits) => splits.map(() => ""),
-          grid: { stroke: () => themeColour("--grid"), width: 1 },
-          ticks: { show: false },
-        },
-        {
-          size: AXIS_WIDTH,
-          space: this.shape === "vector" ? 28 : 22,
-          gap: 4,
-          font: AXIS_FONT,
-          stroke: () => themeColour("--ink-3"),
-          splits: flag ? () => [0, 1] : undefined,
-          values: (_plot, splits) => splits.map(flag ? (value) => (value ? "true" : "false") : axisText),
-          grid: { stroke: () => themeColour("--grid"), width: 1 },
-          ticks: { show: false },
-        },
-      ],
-      series: [
-        {},
-        ...stream.columns.map((_, index) => ({
-          stroke: () => themeColour(`--line-${index % PALETTE_SIZE}`),
-          width: 1.25,
-          dash: DASHES[Math.floor(index / PALETTE_SIZE) % DASHES.length],
-          points: { show: stream.count === 1, size: 5 },
-          paths,
-        })),
-      ],
-      hooks: { setSelect: [(plot) => this.#zoomToSelection(plot)] },
-    };
-  }
-
-  #zoomToSelection(plot) {
-    const { left, width } = plot.select;
-    if (width <= 0) return;
-    const [start, end] = [this.stack.timeAtPixel(left), this.stack.timeAtPixel(left + width)];
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.stack.zoomTo(start, end);
-  }
-
-  #listen() {
-    const { over } = this.plot;
-    const x = (event) => event.clientX - over.getBoundingClientRect().left;
-    over.addEventListener("click", (event) => this.stack.onSeek(this.stack.timeAtPixel(x(event))));
-    over.addEventListener("pointermove", (event) => {
-      if (event.pointerType === "mouse") this.stack.pointAt(x(event));
-    });
-    over.addEventListener("pointerleave", () => this.stack.pointAt(null));
-    over.addEventListener("wheel", (event) => this.stack.wheel(event, x(event)), { passive: false });
-  }
-
-  #header() {
-    const { stream } = this;
-    const header = element("header", "chart-head");
-    const name = element("h3", "chart-name", stream.name);
-    name.title = `${stream.artifact}.npz · ${stream.dtype} · ${stream.count} × [${stream.shape.join(", ")}]`;
-    header.append(name);
-    if (stream.missing) {
-      const badge = element("span", "badge warn", stream.decimated ? "gaps" : `${stream.missing} not a number`);
-      badge.title = "Values that are NaN or infinite leave a gap in the line";
-      header.append(badge);
-    }
-    header.append(this.#legend());
-    return header;
-  }
-
-  #legend() {
-    const legend = element("div", "legend");
-    const single = this.stream.columns.length === 1;
-    this.values = this.stream.labels.map((label, index) => {
-      const entry = element(single ? "span" : "button", "legend-entry");
-      const dash = Math.floor(index / PALETTE_SIZE) % DASHES.length;
-      entry.append(element("i", `swatch line-${index % PALETTE_SIZE}${dash ? " dashed" : ""}`));
-      if (!single) {
-        entry.type = "button";
-        entry.setAttribute("aria-pressed", "true");
-        entry.title = "Show or hide this line";
-        entry.append(element("span", "legend-label", label));
-        entry.addEventListener("click", () => this.#toggle(entry, index));
-      }
-      const value = element("span", "legend-value", "–");
-      entry.append(value);
-      entry.hidden = index >= LEGEND_ENTRIES;
-      legend.append(entry);
-      return value;
-    });
-    const rest = this.stream.columns.length - LEGEND_ENTRIES;
-    if (rest > 0) {
-      const more = element("button", "legend-more", `+${rest}`);
-      more.type = "button";
-      more.title = "Name the other lines too";
-      more.addEventListener("click", () => {
-        for (const entry of legend.children) entry.hidden = entry === more;
-      });
-      legend.append(more);
-    }
-    return legend;
-  }
-
-  #toggle(entry, index) {
-    const show = entry.getAttribute("aria-pressed") !== "true";
-    entry.setAttribute("aria-pressed", String(show));
-    this.plot.setSeries(index + 1, { show });
+    const rest = this.lines.length - said.length;
+    if (rest > 0) said.push(`and ${rest} more`);
+    this.place.setAttribute("role", "img");
+    this.place.tabIndex = 0;
+    this.place.setAttribute("aria-label", `${this.name}. ${said.join("; ")}`);
   }
 }
 
-/** A y range with air around it; a flat line sits in the middle. */
-function padded(low, high) {
-  if (low === null || high === null) return [0, 1];
-  const span = high - low;
-  const air = span > 0 ? span * 0.08 : Math.max(Math.abs(high) * 0.1, 0.5);
-  return [low - air, high + air];
+/** What a layer draws: a line for each column. */
+function linesOf(layer, number, layers) {
+  const { labels, columns } = layer.overview;
+  return columns.map((_, column) => ({
+    get stream() {
+      return layer.stream;
+    },
+    layer,
+    column,
+    label: labels[column],
+    isNamed: !/^[\d,]*$/.test(labels[column]),
+    colour: (layer.source?.colour ?? (layers > 1 && columns.length === 1 ? number : column)) % PALETTE_SIZE,
+    dash: layers > 1 ? number : Math.floor(column / PALETTE_SIZE),
+    shown: true,
+  }));
 }

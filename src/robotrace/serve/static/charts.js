@@ -1,46 +1,51 @@
 // The stacked stream charts: one x range, one cursor that is moved and never drawn.
 
-import { fetchSeries } from "./series.js";
-import { StreamChart, AXIS_WIDTH, RIGHT_PADDING } from "./chart.js";
-import { formatTime, timeTicks } from "./timeline.js";
+import { StreamChart } from "./chart.js";
+import { button, element, icon } from "./dom.js";
+import { Gestures } from "./gestures.js";
+import { TextLane } from "./lane.js";
+import { Loader } from "./loader.js";
+import { Overview } from "./overview.js";
+import { AXIS_WIDTH, RIGHT_PADDING, forgetColours } from "./plot.js";
+import { Ruler } from "./ruler.js";
+import { StreamList } from "./stream_list.js";
+import { timeTicks } from "./timeline.js";
 
-const REFETCH_DELAY_MS = 120;
 const SHORTEST_WINDOW_MS = 5;
 const PIXELS_PER_TICK = 84;
-const STREAMS_BEFORE_FILTER = 8;
-// What an engineer looks at first comes first; the rest stays in the order it was recorded.
-const LEADING = ["observation", "action", "reward"];
-
-function rank(stream) {
-  const index = LEADING.findIndex((name) => stream.name === name || stream.name.startsWith(`${name}.`));
-  return (index < 0 ? LEADING.length : index) + (stream.isFlag ? LEADING.length : 0);
-}
+const NEAR_PIXELS = 300;
 
 /**
- * Owns the charts, their common x range and the cursor above them. `onSeek(timeMs)` is called when the reader points
- * at a time.
+ * Owns the charts, their common x range and the cursor above them; everything it shows is made inside `root`.
+ *
+ * @param {HTMLElement} root an empty element
+ * @param {object} options
+ * @param {object} options.series what `fetchSeries` answered, and
+ * @param {string} options.seriesUrl from where: of one episode
+ * @param {object[]} options.sources instead of the two, of several: `[{ label, series, seriesUrl, offsetMs, colour }]`.
+ *   Streams of the same name share a chart; `offsetMs` is added to that source's times; `colour` is of all its lines
+ * @param {number} options.totalMs how long the episode is
+ * @param {function} options.onSeek called with the time in ms at which the reader points
+ * @param {string} options.choicesKey what pins, overlays and folds are remembered for; not at all without one
  */
 export class ChartStack {
-  constructor(root, { series, seriesUrl, totalMs, onSeek }) {
+  constructor(root, { series, seriesUrl, sources, totalMs, onSeek, choicesKey }) {
     this.root = root;
-    this.seriesUrl = seriesUrl;
     this.totalMs = totalMs;
     this.onSeek = onSeek;
     this.startMs = 0;
     this.endMs = totalMs;
     this.timeMs = 0;
     this.hoverMs = null;
-    this.marks = [];
-    this.ruler = root.querySelector(".ruler");
-    this.layer = root.querySelector(".cursor-layer");
-    this.cursor = this.layer.querySelector(".cursor");
-    this.hover = this.layer.querySelector(".hover-line");
-    this.zoomReset = document.getElementById("zoom-reset");
-    this.anyDecimated = series.streams.some((stream) => stream.decimated);
-    const list = root.querySelector(".chart-list");
+    this.lockedWindow = null;
+    this.sources = sources ?? [{ series, seriesUrl }];
+    this.#build(choicesKey ?? null);
     this.plotWidth = this.#measure();
-    const streams = series.streams.filter((stream) => stream.time.length).sort((a, b) => rank(a) - rank(b));
-    this.charts = streams.map((stream) => new StreamChart(list, stream, this));
+    this.charts = this.#makeCharts();
+    this.list.fill(this.charts);
+    this.loader = new Loader(this);
+    this.gestures = new Gestures(this, this.list.root, this.ruler);
+    this.#watch();
     this.#draw();
     this.#listen();
   }
@@ -54,10 +59,13 @@ export class ChartStack {
     return this.startMs > 0 || this.endMs < this.totalMs;
   }
 
+  get fullWidth() {
+    return this.plotWidth + AXIS_WIDTH + RIGHT_PADDING;
+  }
+
+  /** Show an element at a time, across all charts. */
   addMark(timeMs, element) {
-    this.marks.push({ timeMs, element });
-    this.layer.append(element);
-    this.#placeOverlay();
+    this.ruler.addMark(timeMs, element);
   }
 
   setTime(timeMs, playing) {
@@ -68,8 +76,9 @@ export class ChartStack {
       const lead = playing ? 0.05 : 0.5;
       this.#setWindow(timeMs - span * lead, span);
     }
-    this.#placeOverlay();
-    this.#showValues();
+    this.ruler.place();
+    this.overview.draw();
+    this.showValues();
   }
 
   zoomTo(startMs, endMs) {
@@ -80,34 +89,102 @@ export class ChartStack {
     this.#setWindow(0, this.totalMs);
   }
 
+  /** Make the window `factor` times as long around a pixel of the plots, or around the cursor. */
+  zoomBy(factor, x) {
+    const span = this.endMs - this.startMs;
+    const anchor = x === undefined ? (this.hoverMs ?? this.timeMs) : this.timeAtPixel(x);
+    const wanted = Math.min(this.totalMs, Math.max(SHORTEST_WINDOW_MS, span * factor));
+    this.#setWindow(anchor - ((anchor - this.startMs) / (span || 1)) * wanted, wanted);
+  }
+
+  /** Move the window by a share of itself. */
+  panBy(share) {
+    const span = this.endMs - this.startMs;
+    this.#setWindow(this.startMs + share * span, span);
+  }
+
   timeAtPixel(x) {
     const share = Math.min(1, Math.max(0, x / this.plotWidth));
     return this.startMs + share * (this.endMs - this.startMs);
   }
 
-  pointAt(x) {
-    this.hoverMs = x === null ? null : this.timeAtPixel(x);
-    this.hover.hidden = x === null;
-    if (x !== null) {
-      this.hover.style.transform = `translateX(${x}px)`;
-      this.hover.firstElementChild.textContent = formatTime(this.hoverMs);
-      this.hover.classList.toggle("flip", x > this.plotWidth - 80);
-    }
-    this.#showValues();
+  pixelOf(timeMs) {
+    return ((timeMs - this.startMs) / (this.endMs - this.startMs || 1)) * this.plotWidth;
   }
 
-  /** Wheel with Ctrl (which is also what a pinch on a trackpad sends) zooms around the pointer; sideways it pans. */
-  wheel(event, x) {
-    const span = this.endMs - this.startMs;
-    if (event.ctrlKey) {
-      event.preventDefault();
-      const anchor = this.timeAtPixel(x);
-      const wanted = Math.min(this.totalMs, Math.max(SHORTEST_WINDOW_MS, span * Math.exp(event.deltaY * 0.004)));
-      this.#setWindow(anchor - (x / this.plotWidth) * wanted, wanted);
-    } else if (this.isZoomed && Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-      event.preventDefault();
-      this.#setWindow(this.startMs + (event.deltaX / this.plotWidth) * span, span);
+  /** The pointer is x pixels into the plots, null when it is elsewhere. */
+  pointAt(x) {
+    this.hoverMs = x === null ? null : this.timeAtPixel(x);
+    this.ruler.pointAt(x === null ? null : Math.min(this.plotWidth, Math.max(0, x)), this.hoverMs);
+    this.showValues();
+  }
+
+  showValues() {
+    if (this.valuesAsked) return;
+    this.valuesAsked = true;
+    requestAnimationFrame(() => {
+      this.valuesAsked = false;
+      const timeMs = this.hoverMs ?? this.timeMs;
+      for (const chart of this.charts) if (chart.plot) chart.showValues(timeMs);
+    });
+  }
+
+  /** What a chart draws has changed. */
+  changed(chart) {
+    if (!chart.isNear) return;
+    chart.enter();
+    if (chart.left.length) this.loader.want(chart);
+    this.loader.lookCloser();
+    this.showValues();
+  }
+
+  /** Streams that were left out are here now, by source and key. */
+  arrived(found) {
+    for (const chart of this.charts) {
+      let isNew = false;
+      for (const layer of chart.left) {
+        const stream = found.get(layer.source)?.get(layer.stream.key);
+        if (stream) layer.stream = stream;
+        isNew ||= Boolean(stream);
+      }
+      if (!isNew) continue;
+      chart.refresh();
+      this.changed(chart);
     }
+  }
+
+  #build(choicesKey) {
+    this.ruler = new Ruler(this);
+    this.overview = new Overview(this);
+    this.list = new StreamList(this, choicesKey);
+    const reset = button("button zoom-reset", "Reset zoom", "Show the whole episode again (0)", () => this.resetZoom());
+    this.lock = button("button lock-y", undefined, "", () => this.#toggleLock());
+    this.lock.append(icon("lock"), "Lock y");
+    this.lock.title = "Keep the y axes as they are while zooming and panning";
+    this.lock.setAttribute("aria-pressed", "false");
+    this.zoomReset = reset;
+    const tools = element("div", "chart-tools");
+    tools.append(this.list.tools, element("span", "spring"), this.lock, reset);
+    const top = element("div", "stack-top");
+    top.append(this.overview.root, this.ruler.root);
+    const body = element("div", "stack-body");
+    body.append(top, this.list.root, this.ruler.layer);
+    this.root.append(tools, body);
+  }
+
+  /** The streams of all sources, those of one name in one chart; a lane for each text. */
+  #makeCharts() {
+    const panels = new Map();
+    for (const source of this.sources) {
+      for (const stream of source.series.streams) {
+        if (!stream.time.length && !stream.left) continue;
+        if (!panels.has(stream.key)) panels.set(stream.key, { key: stream.key, name: stream.name, layers: [] });
+        panels.get(stream.key).layers.push({ stream: stream.shifted(source.offsetMs), label: source.label, source });
+      }
+    }
+    const charts = [...panels.values()].map((panel) => new StreamChart(this, panel));
+    const lanes = this.sources.flatMap((source) => (source.series.texts ?? []).map((text) => [text, source]));
+    return [...charts, ...lanes.map(([text, source]) => new TextLane(this, text, source))];
   }
 
   #setWindow(startMs, span) {
@@ -117,74 +194,48 @@ export class ChartStack {
     this.startMs = start;
     this.endMs = start + width;
     this.#draw();
-    if (this.anyDecimated) this.#refetchSoon();
+    this.loader.lookCloser();
   }
 
   #draw() {
-    for (const chart of this.charts) chart.setRange(this.startMs, this.endMs);
-    const { ticks, digits } = this.ticks;
-    this.ruler.replaceChildren(
-      ...ticks.map((tick) => {
-        const label = document.createElement("span");
-        label.textContent = formatTime(tick, digits);
-        label.style.transform = `translateX(calc(${AXIS_WIDTH + this.#pixelOf(tick)}px - 50%))`;
-        return label;
-      }),
-    );
-    if (this.zoomReset) this.zoomReset.hidden = !this.isZoomed;
+    for (const chart of this.charts) chart.draw();
+    this.ruler.draw(this.ticks);
+    this.overview.draw();
+    this.zoomReset.hidden = !this.isZoomed;
     this.root.dataset.startMs = String(this.startMs);
     this.root.dataset.endMs = String(this.endMs);
-    this.#placeOverlay();
   }
 
-  #pixelOf(timeMs) {
-    return ((timeMs - this.startMs) / (this.endMs - this.startMs || 1)) * this.plotWidth;
-  }
-
-  #placeOverlay() {
-    for (const { timeMs, element } of [...this.marks, { timeMs: this.timeMs, element: this.cursor }]) {
-      const x = this.#pixelOf(timeMs);
-      element.hidden = x < -0.5 || x > this.plotWidth + 0.5;
-      element.style.transform = `translateX(${x}px)`;
-      element.classList.toggle("flip", x > this.plotWidth - 80);
-    }
-  }
-
-  #showValues() {
-    if (this.valuesAsked) return;
-    this.valuesAsked = true;
-    requestAnimationFrame(() => {
-      this.valuesAsked = false;
-      const timeMs = this.hoverMs ?? this.timeMs;
-      for (const chart of this.charts) chart.showValues(timeMs);
-    });
-  }
-
-  /** The overview is thinned out to a few thousand points; a closer look deserves the points of its own window. */
-  #refetchSoon() {
-    clearTimeout(this.refetchTimer);
-    this.refetchAbort?.abort();
-    if (!this.isZoomed) {
-      for (const chart of this.charts) chart.useOverview();
-      return;
-    }
-    this.refetchTimer = setTimeout(async () => {
-      const { signal } = (this.refetchAbort = new AbortController());
-      try {
-        const window = { startMs: this.startMs, endMs: this.endMs };
-        const { streams } = await fetchSeries(this.seriesUrl, window, signal);
-        const byName = new Map(streams.map((stream) => [stream.artifact + stream.name, stream]));
-        for (const chart of this.charts) chart.useDetail(byName.get(chart.key));
-        this.#showValues();
-      } catch (error) {
-        // The overview stays on screen: coarser than wanted, but right. A newer window aborts an older one.
-        if (error.name !== "AbortError") console.warn("RoboTrace: could not load the zoomed window", error);
-      }
-    }, REFETCH_DELAY_MS);
+  /** Locked, the y axes stay as they fit the window of that moment. */
+  #toggleLock() {
+    this.lockedWindow = this.lockedWindow ? null : [this.startMs, this.endMs];
+    this.lock.setAttribute("aria-pressed", String(Boolean(this.lockedWindow)));
+    for (const chart of this.charts) chart.draw();
   }
 
   #measure() {
-    return Math.max(40, this.root.querySelector(".chart-list").clientWidth - AXIS_WIDTH - RIGHT_PADDING);
+    return Math.max(40, this.list.root.clientWidth - AXIS_WIDTH - RIGHT_PADDING);
+  }
+
+  /** Charts have a plot only near the screen. */
+  #watch() {
+    const byRoot = new Map(this.charts.map((chart) => [chart.root, chart]));
+    const observer = new IntersectionObserver(
+      (entries) => {
+        for (const { target, isIntersecting } of entries) {
+          const chart = byRoot.get(target);
+          chart.isNear = isIntersecting;
+          if (isIntersecting) chart.enter();
+          else chart.leave();
+          if (isIntersecting && chart.left.length) this.loader.want(chart);
+        }
+        if (this.isZoomed) this.loader.lookCloser();
+        this.showValues();
+      },
+      // The page scrolls on a phone, the streams by themselves where there is room beside the video.
+      { rootMargin: `${NEAR_PIXELS}px 0px`, scrollMargin: `${NEAR_PIXELS}px 0px` },
+    );
+    for (const chart of this.charts) observer.observe(chart.root);
   }
 
   #listen() {
@@ -196,26 +247,8 @@ export class ChartStack {
       this.#draw();
     }).observe(this.root);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      forgetColours();
       for (const chart of this.charts) chart.recolour();
-    });
-    this.zoomReset?.addEventListener("click", () => this.resetZoom());
-    this.#listenToRuler();
-    const filter = document.getElementById("stream-filter");
-    if (!filter || this.charts.length <= STREAMS_BEFORE_FILTER) return;
-    filter.hidden = false;
-    filter.addEventListener("input", () => {
-      for (const chart of this.charts) chart.setVisible(chart.stream.name.includes(filter.value.trim()));
-    });
-  }
-
-  #listenToRuler() {
-    const seek = (event) => this.onSeek(this.timeAtPixel(event.offsetX - AXIS_WIDTH));
-    this.ruler.addEventListener("pointerdown", (event) => {
-      this.ruler.setPointerCapture(event.pointerId);
-      seek(event);
-    });
-    this.ruler.addEventListener("pointermove", (event) => {
-      if (this.ruler.hasPointerCapture(event.pointerId)) seek(event);
     });
   }
 }

@@ -1,7 +1,8 @@
-// Findings that are being made: the page is loaded again when they are there.
+// Findings: the page is loaded again when they have been made; their streams are shown, and the first one's instant.
 
 const FIRST_POLL_MS = 400;
 const LONGEST_POLL_MS = 10_000;
+const POINTED_MS = 1600;
 
 async function follow(url, waitMs) {
   try {
@@ -18,3 +19,32 @@ async function follow(url, waitMs) {
 
 const place = document.getElementById("findings");
 if (place?.dataset.pending) follow(place.dataset.pending, FIRST_POLL_MS);
+
+/** Whoever draws the charts may listen, and calls `preventDefault()` when it has brought the stream into view. */
+function showStream(name) {
+  const asked = new CustomEvent("robotrace:show-stream", { detail: { name }, cancelable: true });
+  if (!document.dispatchEvent(asked)) return;
+  const charts = document.getElementById("stack");
+  const chart = charts?.querySelector(`[data-stream="${CSS.escape(name)}"]`);
+  const there = chart?.checkVisibility?.() ? chart : charts;
+  there?.scrollIntoView({ block: there === chart ? "center" : "start" });
+  if (there !== chart) return;
+  chart.classList.add("pointed-at");
+  setTimeout(() => chart.classList.remove("pointed-at"), POINTED_MS);
+}
+
+document.addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const stream = event.target.closest(".finding a[data-stream]");
+  if (stream) {
+    event.preventDefault();
+    showStream(stream.dataset.stream);
+  }
+  const go = event.target.closest("[data-finding-go]");
+  const link = go && document.querySelector(`.finding[data-code="${CSS.escape(go.dataset.findingGo)}"] a.figure`);
+  // The link in the list is wired to the player; before that, this is a link like any other.
+  if (link && document.documentElement.dataset.ready) {
+    event.preventDefault();
+    link.click();
+  }
+});

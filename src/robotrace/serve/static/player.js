@@ -1,82 +1,98 @@
-// The one clock of the page. While a video plays it is the clock; otherwise this is, and the video follows.
+// The one clock of the page, and the cameras that follow it. While they play, one of them is the clock.
 
 import { FrameTable } from "./timeline.js";
 
-// A frame that was on screen before a seek to it is not presented again, and a hidden tab presents none.
-const PRESENTED_WITHIN_MS = 120;
-// Chromium leaves out a seek to the time it last stopped at, even when it has moved on since: no two in a row are to
-// the same one.
-const SHARES = [0.5, 0.55];
-// A video that is shorter than its table would be sought for ever.
-const MOST_ATTEMPTS = 3;
+// Streams that end this little after the last picture are not worth a clock without one.
+const TAIL_MS = 100;
+// A hidden tab ticks rarely: the clock stands still there rather than jump.
+const LONGEST_TICK_MS = 250;
+const ROUNDING_MS = 0.002;
 
 /**
- * Holds the current time and frame, and keeps the `<video>` on exactly that frame.
+ * Holds the current time, and keeps every camera on the frame of its own that belongs to it.
  *
- * Events: `time` (time or frame changed), `state` (playing or speed changed), `settled` (paused, and the frame that
- * belongs to the time is the one on screen), `unplayable` (the video failed; the clock goes on without it).
+ * The active camera is the one whose frames are named and stepped by, and the clock while it plays; where it has no
+ * picture another camera is, or else the browser's clock.
+ *
+ * Events: `time` (time or frame changed), `state` (playing, speed or loop changed), `active` (another camera is),
+ * `shown` (paused, and the active camera's frame is on screen), `settled` (so are those of all cameras), `unplayable`
+ * (no camera is left that plays; the clock goes on without).
  */
 export class Player extends EventTarget {
   /**
-   * @param {FrameTable} frames when the picture (or the main stream) changes
+   * @param {Camera[]} cameras
    * @param {number} totalMs where the time line ends
-   * @param {HTMLVideoElement | null} video
+   * @param {FrameTable} rows what is stepped through without a camera
    */
-  constructor(frames, totalMs, video) {
+  constructor(cameras, totalMs, rows = new FrameTable([])) {
     super();
-    this.frames = frames;
+    this.cameras = cameras;
     this.totalMs = totalMs;
-    this.video = video;
+    this.rows = rows;
     this.timeMs = 0;
     this.frame = 0;
     this.playing = false;
     this.rate = 1;
-    this.shown = -1; // the frame the video was last brought to; -1: not known
-    this.target = -1; // the frame of the seek under way
-    this.presented = -1; // the frame last seen on screen since that seek began
-    this.attempts = 0;
-    this.seeks = 0;
-    if (video) this.#follow(video);
+    this.loop = null; // { startMs, endMs, on }
+    this.active = Math.max(0, cameras.findIndex((camera) => !camera.failed));
+    this.leader = null; // the camera that is the clock
+    this.followersMs = null; // the time that the paused followers were told last
+    for (const camera of cameras) this.#listen(camera);
+  }
+
+  /** The active camera; null where none plays. */
+  get camera() {
+    const camera = this.cameras[this.active];
+    return camera && !camera.failed ? camera : null;
+  }
+
+  /** What one steps through: the active camera's frames, or rows. */
+  get frames() {
+    if (this.camera) return this.camera.frames;
+    return this.rows.count ? this.rows : (this.cameras[this.active]?.frames ?? this.rows);
+  }
+
+  /** The shortest decimal text of a time that means the same frame of every camera: what a link carries. */
+  linkText(timeMs = this.timeMs) {
+    const playable = this.cameras.filter((camera) => !camera.failed);
+    return this.frames.linkText(timeMs, playable.map((camera) => camera.frames));
   }
 
   seek(timeMs) {
-    this.#moveTo(Math.min(Math.max(0, timeMs), this.totalMs));
-    if (!this.video) this.#emit("settled");
-    else if (this.playing) this.#seekVideo();
-    else this.#show();
+    const to = Math.min(Math.max(0, timeMs), this.totalMs);
+    if (this.playing) {
+      this.#jump(to);
+    } else {
+      this.#moveTo(to);
+      this.#showAll();
+    }
   }
 
-  /** Moves by frames, and stops there. */
+  /** Moves by frames of the active camera, and stops there. */
   step(count) {
     this.pause();
-    if (!this.frames.count) return;
-    const frame = Math.min(Math.max(0, this.frame + count), this.frames.count - 1);
-    this.seek(this.frames.startOf(frame));
+    const { frames, frame } = this;
+    // Before a camera's first frame there is one to step to only ahead.
+    if (!frames.count || (frame < 0 && count < 0)) return;
+    this.seek(frames.startOf(Math.min(Math.max(0, frame + count), frames.count - 1)));
   }
 
-  async play() {
+  play() {
     if (this.playing) return;
-    const end = this.video ? this.frames.startOf(this.frames.count - 1) : this.totalMs;
-    if (this.timeMs >= end) this.seek(0);
+    const { loop } = this;
     this.playing = true;
+    this.leader = null;
     this.#emit("state");
-    if (!this.video) {
-      this.#tick(performance.now());
-      return;
+    if (loop?.on && (this.timeMs < loop.startMs - ROUNDING_MS || this.timeMs >= loop.endMs - ROUNDING_MS)) {
+      this.#moveTo(loop.startMs);
+    } else if (this.timeMs >= this.#lastMs() - ROUNDING_MS) {
+      this.#moveTo(0);
     }
-    this.video.playbackRate = this.rate;
-    try {
-      await this.video.play();
-    } catch {
-      // Paused again before it began, or the browser wants a gesture first: either way it stands still.
-      this.#halt();
-    }
+    this.#drive();
   }
 
   pause() {
-    if (!this.playing) return;
-    this.video?.pause();
-    this.#halt();
+    if (this.playing) this.#halt();
   }
 
   toggle() {
@@ -86,107 +102,210 @@ export class Player extends EventTarget {
 
   setRate(rate) {
     this.rate = rate;
-    if (this.video) this.video.playbackRate = rate;
+    for (const camera of this.cameras) camera.video.playbackRate = rate;
     this.#emit("state");
+  }
+
+  /** Sets the range that is played again and again; null: none. */
+  setLoop(loop) {
+    this.loop = loop && loop.endMs - loop.startMs > ROUNDING_MS ? loop : null;
+    this.#emit("state");
+  }
+
+  /** Makes another camera the one that is named and stepped by. */
+  activate(index) {
+    const camera = this.cameras[index];
+    if (!camera || camera.failed || index === this.active) return;
+    this.active = index;
+    this.#emit("active");
+    this.#moveTo(this.timeMs);
+    if (this.playing) this.#drive();
+    else this.#showAll();
+  }
+
+  /** Says whether somebody sees a camera; one that nobody sees rests. */
+  watch(camera, watched) {
+    if (camera.watched === watched) return;
+    camera.watched = watched;
+    if (!watched) camera.hold();
+    else if (!this.playing) camera.show(this.timeMs);
+    if (this.playing) this.#drive();
+    else this.#settle();
+  }
+
+  /** Where playing ends: with the last frame, unless the streams go on well beyond it. */
+  #lastMs() {
+    const playable = this.cameras.filter((camera) => !camera.failed);
+    const endMs = Math.max(-Infinity, ...playable.map((camera) => camera.frames.endMs));
+    if (this.totalMs - endMs > TAIL_MS) return this.totalMs;
+    return Math.max(...playable.map((camera) => camera.frames.startOf(camera.frames.count - 1)));
   }
 
   #halt() {
     if (!this.playing) return;
     this.playing = false;
+    this.leader = null;
     this.#emit("state");
-    // The player may have put one more frame on screen than it reported, or gone on from where a seek under way led:
-    // neither is trusted, it is brought to the frame that is named.
-    this.shown = -1;
-    this.target = -1;
-    if (this.video) this.#show();
-    else this.#emit("settled");
+    this.#showAll();
   }
 
   #moveTo(timeMs) {
     this.timeMs = timeMs;
-    this.frame = this.frames.count ? this.frames.frameAt(timeMs) : 0;
+    const { camera, frames } = this;
+    if (!camera) this.frame = frames.count ? frames.frameAt(timeMs) : 0;
+    // The one on screen, also while it catches up with another camera that is the clock.
+    else if (camera.running && camera.runsAt(timeMs)) this.frame = camera.presented;
+    else this.frame = camera.frameAt(timeMs);
     this.#emit("time");
   }
 
-  /** Brings the paused video to the current frame; requests that come during a seek wait, and only the last counts. */
-  #show() {
-    if (this.target >= 0) return;
-    if (this.shown === this.frame) {
-      this.#settle();
-      return;
-    }
-    this.target = this.frame;
-    this.presented = -1;
-    this.#seekVideo();
+  /** Brings every paused camera to the current time: the active one first, since it is what is looked at. */
+  #showAll() {
+    this.followersMs = null;
+    if (this.camera) this.camera.show(this.timeMs);
+    else this.#showFollowers();
   }
 
-  #seekVideo() {
-    this.seeks += 1;
-    this.video.currentTime = this.frames.middleOf(this.frame, SHARES[this.seeks % SHARES.length]) / 1000;
+  #showFollowers() {
+    if (this.playing || this.followersMs === this.timeMs) return;
+    this.followersMs = this.timeMs;
+    for (const camera of this.cameras) if (camera !== this.camera) camera.show(this.timeMs);
+    this.#settle();
   }
 
-  /** A finished seek says that the frame is decoded; on screen it comes a moment later. */
   #settle() {
-    clearTimeout(this.settleTimer);
-    if (this.presented === this.frame) {
-      this.#emit("settled");
-      return;
-    }
-    this.settleTimer = setTimeout(() => {
-      if (this.playing || this.target >= 0 || this.shown !== this.frame) return;
-      this.presented = this.frame;
-      this.#emit("settled");
-    }, PRESENTED_WITHIN_MS);
+    if (this.playing) return;
+    if (!this.camera || this.camera.settled) this.#emit("shown");
+    if (this.followersMs === this.timeMs && this.cameras.every((camera) => camera.settled)) this.#emit("settled");
   }
 
-  #follow(video) {
-    video.addEventListener("seeked", () => {
-      // Word of an older seek, on its way while the next one began.
-      if (video.seeking) return;
-      // While it plays nothing waits for a seek; a pause begins one of its own.
-      if (this.target < 0) return;
-      const landed = this.frames.frameAt(video.currentTime * 1000) === this.target;
-      this.attempts = landed ? 0 : this.attempts + 1;
-      this.shown = landed || this.attempts >= MOST_ATTEMPTS ? this.target : -1;
-      this.target = -1;
-      if (!this.playing) this.#show();
+  /** Moves on to a time while it plays. */
+  #jump(timeMs) {
+    this.#moveTo(timeMs);
+    for (const camera of this.cameras) {
+      camera.finished = false;
+      if (camera.playing && camera.runsAt(timeMs)) camera.jump(timeMs);
+    }
+    this.#drive();
+  }
+
+  /** Starts the cameras that have a picture of the current time, stops the others, and says who is the clock. */
+  #drive(now = performance.now()) {
+    const { timeMs, rate } = this;
+    for (const camera of this.cameras) {
+      if (camera.runsAt(timeMs)) camera.play(timeMs, rate);
+      else if (camera.playing || camera.picture !== camera.coverage(timeMs)) camera.show(timeMs);
+    }
+    const before = this.leader;
+    this.leader = this.#choose();
+    if (this.leader && this.leader !== before) this.leader.video.playbackRate = rate;
+    if (!this.leader) this.#tick(now);
+  }
+
+  #choose() {
+    const { camera, leader, timeMs } = this;
+    const led = leader?.runsAt(timeMs);
+    if (camera?.runsAt(timeMs)) {
+      // One that has only begun would hold up the others, or bring them back.
+      const abreast = camera.running && camera.presented >= camera.frames.frameAt(timeMs);
+      if (!led || leader === camera || abreast) return camera;
+    }
+    return led ? leader : (this.cameras.find((other) => other.runsAt(timeMs)) ?? null);
+  }
+
+  #listen(camera) {
+    camera.addEventListener("frame", () => {
+      if (this.playing && camera === this.leader) this.#follow(camera);
+      else if (this.playing && camera === this.camera) this.#moveTo(this.timeMs);
     });
-    video.addEventListener("ended", () => {
-      if (!this.playing) return;
-      this.#moveTo(this.frames.startOf(this.frames.count - 1));
-      this.#halt();
+    camera.addEventListener("waiting", () => {
+      if (!this.playing || camera !== this.leader) return;
+      // The others would run ahead of the clock.
+      for (const other of this.cameras) if (other !== camera) other.hold();
     });
-    video.addEventListener("error", () => {
-      this.video = null;
-      this.target = -1;
+    camera.addEventListener("ended", () => {
+      if (this.playing && camera === this.leader) this.#end(camera);
+    });
+    camera.addEventListener("refused", () => {
+      if (camera === this.leader) this.#halt();
+      else camera.hold();
+    });
+    camera.addEventListener("landed", () => {
+      if (camera === this.camera) this.#showFollowers();
+    });
+    camera.addEventListener("settled", () => {
+      if (camera === this.camera) this.#showFollowers();
+      this.#settle();
+    });
+    camera.addEventListener("failed", () => this.#lose(camera));
+  }
+
+  /** The camera that is the clock has put a frame on screen. */
+  #follow(camera) {
+    let timeMs = camera.frames.startOf(camera.presented);
+    // Another camera may have led until now: the time does not go back within a frame.
+    if (timeMs < this.timeMs && camera.frames.frameAt(this.timeMs) === camera.presented) timeMs = this.timeMs;
+    if (this.loop?.on && timeMs >= this.loop.endMs - ROUNDING_MS) {
+      this.#jump(this.loop.startMs);
+      return;
+    }
+    this.#moveTo(timeMs);
+    this.#drive();
+    for (const other of this.cameras) {
+      if (other === camera) continue;
+      other.keepWith(camera.clockMs, this.rate);
+      other.compareWith(timeMs, camera.frames.startOf(camera.presented + 1));
+    }
+  }
+
+  #end(camera) {
+    const { loop } = this;
+    if (loop?.on && loop.endMs >= camera.frames.startOf(camera.frames.count - 1)) {
+      this.#jump(loop.startMs);
+      return;
+    }
+    this.#moveTo(camera.frames.startOf(camera.frames.count - 1));
+    if (this.timeMs >= this.#lastMs() - ROUNDING_MS) this.#halt();
+    else this.#drive();
+  }
+
+  #lose(camera) {
+    if (this.cameras.every((other) => other.failed)) {
       this.playing = false;
+      this.leader = null;
       this.#emit("state");
       this.#emit("unplayable");
-      this.#emit("settled");
-    });
-    // Browsers without frame callbacks say only roughly where they are: good enough while it moves, and a pause
-    // seeks to the exact frame anyway.
-    const exact = "requestVideoFrameCallback" in video;
-    const next = () => (exact ? video.requestVideoFrameCallback(onFrame) : requestAnimationFrame(onFrame));
-    const onFrame = (_now, presented) => {
-      if (this.video !== video) return;
-      if (!video.seeking) {
-        this.presented = this.frames.frameAt((presented?.mediaTime ?? video.currentTime) * 1000);
-        if (this.playing) this.#moveTo(this.frames.startOf(this.presented));
-        else if (exact && this.target < 0) this.#show();
-      }
-      next();
-    };
-    next();
+      this.#moveTo(this.timeMs);
+      this.#showAll();
+      return;
+    }
+    if (camera === this.cameras[this.active]) {
+      this.active = this.cameras.findIndex((other) => !other.failed);
+      this.#emit("active");
+      this.#moveTo(this.timeMs);
+    }
+    if (this.playing) this.#drive();
+    else this.#showAll();
   }
 
+  /** The browser's clock, while no camera is one. */
   #tick(before) {
+    if (this.ticking) return;
+    this.ticking = true;
     requestAnimationFrame((now) => {
-      if (!this.playing || this.video) return;
-      const timeMs = this.timeMs + Math.max(0, now - before) * this.rate;
-      this.#moveTo(Math.min(timeMs, this.totalMs));
-      if (timeMs >= this.totalMs) this.#halt();
-      else this.#tick(now);
+      this.ticking = false;
+      if (!this.playing || this.leader) return;
+      const passed = Math.min(Math.max(0, now - before), LONGEST_TICK_MS);
+      const timeMs = this.timeMs + passed * this.rate;
+      if (this.loop?.on && timeMs >= this.loop.endMs) {
+        this.#jump(this.loop.startMs);
+      } else if (timeMs >= this.totalMs) {
+        this.#moveTo(this.totalMs);
+        this.#halt();
+      } else {
+        this.#moveTo(timeMs);
+        this.#drive(now);
+      }
     });
   }
 

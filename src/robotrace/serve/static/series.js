@@ -3,18 +3,49 @@
 import { lastAtOrBefore } from "./timeline.js";
 
 /**
- * One stream as it was sent: `time` (ms, sorted) and one Float32Array per column.
+ * One stream as it was sent: `time` (ms, sorted) and one Float32Array per column. Of one that is `left` there is only
+ * the description yet: it did not fit into the answer. `units`, `low` and `high` have an entry for each column, null
+ * where nothing is known; `meanings` names the integers from 0 on.
  */
-class Stream {
+export class Stream {
   constructor(description, time, columns) {
-    Object.assign(this, { name: description.name, artifact: description.artifact, dtype: description.dtype });
+    this.name = description.name;
+    this.artifact = description.artifact;
+    this.dtype = description.dtype;
     this.shape = description.shape ?? [];
     this.count = description.count;
     this.decimated = Boolean(description.decimated);
+    this.left = Boolean(description.left);
+    this.endMs = description.end_ms ?? 0;
     this.labels = description.labels;
+    this.units = description.units ?? [];
+    this.low = description.low ?? [];
+    this.high = description.high ?? [];
+    this.meanings = description.meanings ?? null;
     this.time = time;
     this.columns = columns;
     this.missing = columns.reduce((total, column) => total + countMissing(column), 0);
+  }
+
+  get key() {
+    return `${this.artifact}/${this.name}`;
+  }
+
+  /** The one unit of all columns, null where they differ or have none. */
+  get unit() {
+    const [unit] = this.units;
+    return unit && this.units.every((other) => other === unit) ? unit : null;
+  }
+
+  /** Smallest, largest and last value of each column; the values that are no numbers are left out. */
+  get summary() {
+    this.summed ??= this.columns.map(summarize);
+    return this.summed;
+  }
+
+  /** Whether no column ever changes; a single row says nothing of it. */
+  get isConstant() {
+    return this.time.length > 1 && !this.missing && this.summary.every(({ low, high }) => low === high);
   }
 
   /** Values are held until the next one: false for streams that jump rather than move. */
@@ -24,6 +55,28 @@ class Stream {
 
   get isFlag() {
     return this.dtype === "bool";
+  }
+
+  /** A column as a chart can draw it: gaps are null, and only a column that has some pays for the copy. */
+  drawable(index) {
+    this.drawn ??= [];
+    const column = this.columns[index];
+    this.drawn[index] ??= countMissing(column)
+      ? Array.from(column, (value) => (Number.isFinite(value) ? value : null))
+      : column;
+    return this.drawn[index];
+  }
+
+  /** The same stream on a clock that is `offsetMs` ahead. */
+  shifted(offsetMs) {
+    if (!offsetMs) return this;
+    return this.with({ time: this.time.map((time) => time + offsetMs), endMs: this.endMs + offsetMs });
+  }
+
+  /** A copy of which some properties are others. */
+  with(changes) {
+    const copy = Object.create(Object.getPrototypeOf(this), Object.getOwnPropertyDescriptors(this));
+    return Object.assign(copy, { drawn: undefined, summed: undefined }, changes);
   }
 
   /** The row in force at a time, -1 before the first. */
@@ -38,13 +91,26 @@ function countMissing(column) {
   return missing;
 }
 
-/** Fetches the streams of a window (all of the episode when none is given). */
-export async function fetchSeries(url, window, signal) {
-  const address = new URL(url, location.href);
-  if (window) {
-    address.searchParams.set("start_ms", window.startMs);
-    address.searchParams.set("end_ms", window.endMs);
+function summarize(column) {
+  let [low, high, last] = [Infinity, -Infinity, null];
+  for (let row = 0; row < column.length; row += 1) {
+    const value = column[row];
+    if (!Number.isFinite(value)) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+    last = value;
   }
+  return { low, high, last };
+}
+
+/** Fetches the streams of a window (all of the episode when none is given), or those of some `names` only. */
+export async function fetchSeries(url, { startMs, endMs, names = [] } = {}, signal) {
+  const address = new URL(url, location.href);
+  if (startMs !== undefined) {
+    address.searchParams.set("start_ms", startMs);
+    address.searchParams.set("end_ms", endMs);
+  }
+  for (const name of names) address.searchParams.append("streams", name);
   const answer = await fetch(address, { signal });
   if (!answer.ok) {
     const body = await answer.json().catch(() => ({}));
@@ -65,7 +131,7 @@ export function parseSeries(buffer) {
     );
     return new Stream(description, time, columns);
   });
-  return { streams, skipped: header.skipped ?? [] };
+  return { streams, texts: header.texts ?? [], skipped: header.skipped ?? [] };
 }
 
 /** Four significant digits, without the noise of trailing zeros. */

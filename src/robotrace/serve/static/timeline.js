@@ -36,6 +36,11 @@ export class FrameTable {
     return this.count ? this.edges[this.count] : 0;
   }
 
+  /** Whether a time is before the first frame. */
+  isBefore(timeMs) {
+    return timeMs < this.startMs - ROUNDING_MS;
+  }
+
   /** The frame on screen at a time; before the first frame the first, after the last the last. */
   frameAt(timeMs) {
     return Math.max(0, lastAtOrBefore(this.edges, timeMs + ROUNDING_MS, this.count));
@@ -50,11 +55,17 @@ export class FrameTable {
     return this.edges[frame] + (this.edges[frame + 1] - this.edges[frame]) * share;
   }
 
-  /** The shortest decimal text of a time that still lies in the same frame: what a link carries. */
-  linkText(timeMs) {
+  /**
+   * The shortest decimal text of a time that still lies in the same frame: what a link carries.
+   *
+   * @param {FrameTable[]} others that it is to mean the same frame of, too
+   */
+  linkText(timeMs, others = []) {
     if (!this.count) return String(Math.max(0, Math.round(timeMs)));
-    const frame = this.frameAt(timeMs);
-    const inside = (value) => value >= 0 && this.frameAt(value) === frame;
+    const wanted = [this, ...others].map((table) => [table, table.frameAt(timeMs), table.isBefore(timeMs)]);
+    const inside = (value) =>
+      value >= 0 &&
+      wanted.every(([table, frame, early]) => table.frameAt(value) === frame && table.isBefore(value) === early);
     for (let digits = 0; digits <= 6; digits += 1) {
       const scale = 10 ** digits;
       const nearest = Math.round(timeMs * scale) / scale;

@@ -1,42 +1,35 @@
-// Play, scrub, step, speed and the keyboard: everything that moves the one clock.
+// Play, scrub, step and speed: what moves the one clock, and the address that says where it stands.
 
+import { addressOf, isPlain } from "./address.js";
 import { confirmOn, copyText } from "./clipboard.js";
 import { formatTime } from "./timeline.js";
 
-const ARROW_MS = 1000;
-const LONG_ARROW_MS = 10000;
 const URL_DELAY_MS = 150;
-
-/** The address of this page at the player's time. */
-function linkTo(player) {
-  const address = new URL(location.href);
-  address.searchParams.set("t", `${player.frames.linkText(player.timeMs)}ms`);
-  address.hash = "";
-  return address.href;
-}
+// Where the track of a range input begins and ends: half a thumb from its edges.
+const THUMB_PX = 7;
+const PARTS = [
+  "scrub",
+  "scrub-hint",
+  "play",
+  "step-back",
+  "step-forward",
+  "time",
+  "total",
+  "frame-label",
+  "speed",
+  "copy-link",
+  "full-screen",
+];
 
 export class Transport {
-  /**
-   * @param {Player} player
-   * @param {{unit: string, failureMs: number | null}} options `unit` names what one step is: a frame, or a row
-   */
-  constructor(player, { unit, failureMs }) {
+  constructor(player) {
     this.player = player;
-    this.unit = unit;
-    this.failureMs = failureMs;
-    this.root = document.getElementById("transport");
     this.host = document.getElementById("player");
-    this.parts = Object.fromEntries(
-      ["scrub", "play", "step-back", "step-forward", "time", "total", "frame-label", "speed", "copy-link"].map((id) => [
-        id,
-        document.getElementById(id),
-      ]),
-    );
+    this.parts = Object.fromEntries(PARTS.map((id) => [id, document.getElementById(id)]));
     this.parts.scrub.max = String(player.totalMs);
     this.parts.total.textContent = `${formatTime(player.totalMs)} s`;
     this.#wireButtons();
     this.#wireScrubBar();
-    this.#wireKeyboard();
     player.addEventListener("time", () => this.#showTime());
     player.addEventListener("state", () => this.#showState());
     player.addEventListener("settled", () => this.#settled());
@@ -44,17 +37,37 @@ export class Transport {
     this.#showState();
   }
 
+  async copyLink() {
+    this.player.pause();
+    confirmOn(this.parts["copy-link"], await copyText(addressOf(this.player)));
+  }
+
+  /** Goes to the next speed of the list, or the one before. */
+  changeRate(by) {
+    const rates = [...this.parts.speed.options].map((option) => Number(option.value));
+    const rate = rates[rates.indexOf(this.player.rate) + by];
+    if (rate) this.player.setRate(rate);
+  }
+
+  toggleFullScreen() {
+    const workspace = document.getElementById("workspace");
+    if (document.fullscreenElement) document.exitFullscreen();
+    else workspace.requestFullscreen?.().catch(() => {}); // refused: the page stays as it is
+  }
+
   #showTime() {
     const { player, parts, host } = this;
     const { timeMs, frame, frames, totalMs } = player;
+    const unit = player.camera ? "frame" : "row";
     host.dataset.frame = String(frame);
     host.dataset.timeMs = String(timeMs);
     host.dataset.settled = "false";
     const text = formatTime(timeMs);
     parts.time.textContent = text;
-    parts["frame-label"].textContent = frames.count ? `${this.unit} ${frame} / ${frames.count - 1}` : "";
+    const number = frame < 0 ? "–" : frame;
+    parts["frame-label"].textContent = frames.count ? `${unit} ${number} / ${frames.count - 1}` : "";
     parts.scrub.value = String(timeMs);
-    parts.scrub.setAttribute("aria-valuetext", `${text} seconds, ${this.unit} ${frame}`);
+    parts.scrub.setAttribute("aria-valuetext", `${text} seconds, ${unit} ${number}`);
     parts.scrub.style.setProperty("--done", `${totalMs ? (timeMs / totalMs) * 100 : 0}%`);
   }
 
@@ -65,20 +78,22 @@ export class Transport {
     parts.play.setAttribute("aria-label", player.playing ? "Pause" : "Play");
     parts.play.title = `${player.playing ? "Pause" : "Play"} (space)`;
     parts.speed.value = String(player.rate);
+    this.#writeUrlSoon();
   }
 
   #settled() {
     this.host.dataset.settled = "true";
-    // Browsers refuse more than about 100 address changes in 10 s, which a scrub would reach at once.
-    clearTimeout(this.urlTimer);
-    this.urlTimer = setTimeout(() => this.#writeUrl(), URL_DELAY_MS);
+    this.#writeUrlSoon();
   }
 
-  #writeUrl() {
-    if (this.player.playing) return;
-    // An address without a time means the start: opening a page should not change its address.
-    if (this.player.timeMs === 0 && !new URLSearchParams(location.search).has("t")) return;
-    history.replaceState(history.state, "", linkTo(this.player));
+  /** Browsers refuse more than about 100 address changes in 10 s, which a scrub would reach at once. */
+  #writeUrlSoon() {
+    clearTimeout(this.urlTimer);
+    this.urlTimer = setTimeout(() => {
+      const { player } = this;
+      if (player.playing || this.host.dataset.settled !== "true" || isPlain(player)) return;
+      history.replaceState(history.state, "", addressOf(player));
+    }, URL_DELAY_MS);
   }
 
   #wireButtons() {
@@ -87,21 +102,13 @@ export class Transport {
     parts["step-back"].addEventListener("click", () => player.step(-1));
     parts["step-forward"].addEventListener("click", () => player.step(1));
     parts.speed.addEventListener("change", () => player.setRate(Number(parts.speed.value)));
-    parts["copy-link"].addEventListener("click", () => this.#copyLink());
-    document.getElementById("jump-to-failure")?.addEventListener("click", () => this.#jumpToFailure());
-    const help = document.getElementById("help");
-    document.getElementById("help-open").addEventListener("click", () => help.showModal());
-  }
-
-  async #copyLink() {
-    this.player.pause();
-    confirmOn(this.parts["copy-link"], await copyText(linkTo(this.player)));
-  }
-
-  #jumpToFailure() {
-    if (this.failureMs === null) return;
-    this.player.pause();
-    this.player.seek(this.failureMs);
+    parts["copy-link"].addEventListener("click", () => this.copyLink());
+    parts["full-screen"].hidden = !document.fullscreenEnabled;
+    parts["full-screen"].addEventListener("click", () => this.toggleFullScreen());
+    document.addEventListener("fullscreenchange", () => {
+      const full = Boolean(document.fullscreenElement);
+      parts["full-screen"].setAttribute("aria-label", full ? "Leave full screen" : "Full screen");
+    });
   }
 
   #wireScrubBar() {
@@ -117,41 +124,21 @@ export class Transport {
       if (resume) player.play();
       resume = false;
     });
+    this.#wireHint();
   }
 
-  #wireKeyboard() {
+  /** Says which time the pointer is over. */
+  #wireHint() {
     const { player } = this;
-    const rates = [...this.parts.speed.options].map((option) => Number(option.value));
-    const changeRate = (by) => {
-      const index = rates.indexOf(player.rate) + by;
-      if (rates[index]) player.setRate(rates[index]);
-    };
-    const keys = {
-      " ": () => player.toggle(),
-      k: () => player.toggle(),
-      ",": () => player.step(-1),
-      ".": () => player.step(1),
-      ArrowLeft: (event) => player.seek(player.timeMs - (event.shiftKey ? LONG_ARROW_MS : ARROW_MS)),
-      ArrowRight: (event) => player.seek(player.timeMs + (event.shiftKey ? LONG_ARROW_MS : ARROW_MS)),
-      Home: () => player.seek(0),
-      End: () => player.seek(player.totalMs),
-      "<": () => changeRate(-1),
-      ">": () => changeRate(1),
-      f: () => this.#jumpToFailure(),
-      c: () => this.#copyLink(),
-      "?": () => document.getElementById("help").showModal(),
-    };
-    document.addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-      const { target } = event;
-      const isScrub = target === this.parts.scrub;
-      if (!isScrub && target.closest("input, textarea, select, [contenteditable]")) return;
-      // A focused button, link or fold keeps its own space key.
-      if (event.key === " " && target.closest("button, a, summary")) return;
-      const act = keys[event.key];
-      if (!act) return;
-      event.preventDefault();
-      act(event);
+    const { scrub, "scrub-hint": hint } = this.parts;
+    scrub.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "mouse") return;
+      const { left, width } = scrub.getBoundingClientRect();
+      const x = Math.min(Math.max(event.clientX - left, THUMB_PX), width - THUMB_PX);
+      hint.hidden = false;
+      hint.textContent = formatTime(((x - THUMB_PX) / (width - 2 * THUMB_PX)) * player.totalMs);
+      hint.style.transform = `translateX(calc(${x}px - 50%))`;
     });
+    scrub.addEventListener("pointerleave", () => (hint.hidden = true));
   }
 }
