@@ -61,6 +61,8 @@ PAGES = (
     HousePage("eval-running", "/portal/evals/{eval_running}", "/portal/evals/{eval_run_id}", picture=False),
     HousePage("verify", "/portal/verify?candidate=act-v8-rc1", "/portal/verify"),
     HousePage("verify-all", "/portal/verify", "/portal/verify"),
+    HousePage("policies", "/portal/policies?reference=act-v7", "/portal/policies"),
+    HousePage("policy-seeds", "/portal/policies/pairs?a=act-v7&b=act-v8-rc1", "/portal/policies/pairs"),
     HousePage("api-keys", "/portal/api-keys", "/portal/api-keys"),
     HousePage("storage", "/portal/storage", "/portal/storage"),
     HousePage("audit", "/portal/audit", "/portal/audit"),
