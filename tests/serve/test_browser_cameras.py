@@ -61,7 +61,8 @@ SEEK_ALL = f"""async (times) => {{
   return found;
 }}"""
 
-# Notes at each frame callback of a camera: its media time in ms, the page's time and frame, and every picture.
+# Notes at each frame callback of a camera: its media time in ms, the page's time and frame, every picture, and how long
+# after the callback's frame these were read.
 WATCH = f"""(camera) => {{
   {BARCODE_READER}
   const player = document.getElementById("player");
@@ -74,7 +75,8 @@ WATCH = f"""(camera) => {{
       if (player.dataset.playing !== "true") return;
       const pictures = figures.map((figure) =>
         [figure.dataset.picture, figure.dataset.synced, readBarcode(figure.querySelector("video"))]);
-      notes.push([metadata.mediaTime * 1000, Number(player.dataset.timeMs), Number(player.dataset.frame), pictures]);
+      notes.push([metadata.mediaTime * 1000, Number(player.dataset.timeMs), Number(player.dataset.frame), pictures,
+        performance.now() - metadata.presentationTime]);
     }});
     video.requestVideoFrameCallback(note);
   }};
@@ -235,29 +237,30 @@ def test_while_it_plays_the_named_frame_is_the_one_of_every_callback(
     assert len(notes) > 20
     starts = tables[reference][:-1]
     wrong, times, seen, synced = [], [], set(), 0
-    for media_ms, time_ms, named, pictures in notes:
+    for media_ms, time_ms, named, pictures, late_ms in notes:
         times.append(time_ms)
         seen.add(pictures[1][0])
         frame = _picture(tables[reference], media_ms + 0.01)[1]
         if pictures[reference][0] != "shown":  # its last callbacks come when another camera leads already
             continue
-        # The canvas may have the picture that follows already; the page was told of this one.
-        if named != frame or pictures[reference][2] not in (frame, frame + 1):
-            wrong.append(("reference", media_ms, frame, named, pictures))
+        # The videos go on while a busy page gets to reading them, a follower at up to 1.25 times the speed.
+        newest = _picture(tables[reference], media_ms + late_ms)[1] + 1
+        if named != frame or not frame <= pictures[reference][2] <= newest:
+            wrong.append(("reference", media_ms, frame, named, pictures, late_ms))
         other = 1 - reference
         picture, marked, shown = pictures[other]
         until_ms = starts[frame + 1] if frame + 1 < len(starts) else tables[reference][-1]
-        low, high = (_picture(tables[other], at_ms)[1] for at_ms in (media_ms, until_ms))
+        low, high = (_picture(tables[other], at_ms)[1] for at_ms in (media_ms, until_ms + 1.25 * late_ms))
         if picture == "shown" and marked == "true":
             synced += 1
-            if not low - 1 <= shown <= high + 2:
-                wrong.append(("other", media_ms, low, high, pictures))
+            if not low - 1 <= shown <= high + 1:
+                wrong.append(("other", media_ms, low, high, pictures, late_ms))
     assert wrong == []
     assert times == sorted(times)
     assert synced > 0
     if reference == 0:
         assert seen == {"before", "shown", "after"}
-    assert tab.time_ms == FRONT[-1] * 1000 or abs(tab.time_ms - FRONT[-1] * 1000) < 0.01
+    assert abs(tab.time_ms - FRONT[-1] * 1000) < 0.01
 
 
 def test_frames_are_stepped_and_named_by_the_camera_one_looks_at(
