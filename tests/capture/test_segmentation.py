@@ -63,7 +63,7 @@ def test_a_reset_in_the_middle_cuts_the_running_ones_only(mode: Autoreset) -> No
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
 def test_the_rows_are_those_of_a_vector_env_that_is_simulated_env_by_env(data: st.DataObject) -> None:
     """Each simulated env names its rows itself: (episode, row within it), as the env inside a vector env would know."""
     mode = data.draw(st.sampled_from(Autoreset))
