@@ -13,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.eval_outcomes import ORDER, OUTCOMES, Outcome, change_of, outcome_of, pairs_of
-from robotrace.serve.evals import run_or_404, summary_of
+from robotrace.serve.eval_summary import ResultValues, summarize
+from robotrace.serve.evals import run_or_404
 from robotrace.serve.models import Episode, EvalResult
 from robotrace.serve.pages import page
 from robotrace.serve.portal_evals import EvalRunView, run_views
@@ -96,7 +97,7 @@ def _eval_view(
         run = run_or_404(session, eval_run_id, viewer.project_id)
         (view,) = run_views(session, [run])
         rows = _results(session, run.id)
-        so_far = view.summary or summary_of(session, run.id, "completed")
+        so_far = view.summary or summarize([ResultValues(row.status, row.metrics) for row in rows])
         counts = Counter(row.outcome for row in rows)
         wanted = [row for row in rows if show not in OUTCOMES or row.outcome == show]
         shown = in_order(wanted, sort, _KEYS)[after + 1 :][:limit]
@@ -119,8 +120,21 @@ def _eval_view(
 
 def _results(session: Session, eval_run_id: str) -> list[EvalResultView]:
     """All of them, as the client listed the baselines: whatever the order, the page is cut out of the whole."""
-    query = select(EvalResult).where(EvalResult.eval_run_id == eval_run_id).order_by(EvalResult.position)
-    # Our own rows need no check; with it, those of 10,000 baselines would take a second more.
+    query = (
+        select(
+            EvalResult.id,
+            EvalResult.position,
+            EvalResult.baseline_episode_id,
+            EvalResult.status,
+            EvalResult.metrics,
+            EvalResult.candidate_episode_id,
+            EvalResult.error,
+            EvalResult.updated_at,
+        )
+        .where(EvalResult.eval_run_id == eval_run_id)
+        .order_by(EvalResult.position)
+    )
+    # Unchecked: they are our own rows, and a run may have 10,000.
     return [
         EvalResultView.model_construct(
             eval_result_id=row.id,
@@ -136,7 +150,7 @@ def _results(session: Session, eval_run_id: str) -> list[EvalResultView]:
             error=row.error,
             updated_at=row.updated_at,
         )
-        for row in session.scalars(query)
+        for row in session.execute(query)
     ]
 
 
