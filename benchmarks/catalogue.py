@@ -448,6 +448,85 @@ _FILES = _deployment(
     on_servers=False,  # into and out of a bucket they go past the deployment
 )
 
+_WRONG = "wrong frames"
+
+
+def _portal(
+    what: str,
+    title: str,
+    figure: str,
+    size: dict[str, Any],
+    quick: dict[str, Any],
+    beside: tuple[str, ...],
+    *targets: Target,
+    contestants: tuple[Contestant, ...] = (Contestant("chromium", "Chromium"),),
+) -> Case:
+    return Case(
+        name=f"portal-{what}",
+        title=title,
+        module="portal",
+        figure=figure,
+        contestants=contestants,
+        size={"what": what, **size},
+        quick={"what": what, **quick},
+        rounds=3,
+        quick_rounds=1,
+        fresh=True,
+        scales=next(iter(size)),
+        beside=beside,
+        targets=targets,
+        notes=("Debian's Chromium without a GPU; it decodes and draws on the same cores that serve",),
+    )
+
+
+_SCRUB_KINDS = {
+    "constant": "one camera, constant rate",
+    "variable": "one camera, variable rate",
+    "cameras": "three cameras of different rates in one file",
+}
+_SCRUB = _portal(
+    "scrub",
+    "From a move of the scrubber until the right picture is on screen, p95, ms; 640×480, all cameras",
+    "scrub_p95_ms",
+    {"seeks": 100, "seconds": 20.0, "streams": 2, "points": 3000},
+    {"seeks": 5, "seconds": 2.0, "streams": 1, "points": 100},
+    ("scrub_p50_ms", "wrong_frames", "ready_ms"),
+    *(Target(f"scrub p50, {label}, ms", kind, "scrub_p50_ms", 20.0) for kind, label in _SCRUB_KINDS.items()),
+    *(Target(f"scrub p95, {label}, ms", kind, "scrub_p95_ms", 50.0) for kind, label in _SCRUB_KINDS.items()),
+    *(Target(f"{_WRONG}, {label}", kind, "wrong_frames", 0.0) for kind, label in _SCRUB_KINDS.items()),
+    contestants=tuple(Contestant(kind, label) for kind, label in _SCRUB_KINDS.items()),
+)
+_PAGE = _portal(
+    "page",
+    "Until the page of an episode is there, ms: a video of 30 s and 10 streams of 10,000 points, nothing in the cache",
+    "ready_ms",
+    {"streams": 10, "points": 10_000, "seconds": 30.0},
+    {"streams": 2, "points": 100, "seconds": 2.0},
+    ("heap_mib", "tab_mib"),
+    Target("replay page ready with video and 10 × 10,000 points, ms", "chromium", "ready_ms", 500.0),
+)
+_STREAMS = _portal(
+    "streams",
+    "Until 20 streams of 100,000 points are drawn, ms, from the answer in hand",
+    "drawn_ms",
+    {"streams": 20, "points": 100_000, "seconds": 0.0},
+    {"streams": 2, "points": 1000, "seconds": 0.0},
+    ("zoom_ms", "ready_ms", "heap_mib", "tab_mib"),
+    Target("20 × 100,000 points drawn, ms", "chromium", "drawn_ms", 250.0),
+    Target("zoom of them, ms", "chromium", "zoom_ms", 60.0),
+)
+_HOUR = _portal(
+    "hour",
+    "An hour at 30 frames/s with streams at 100 Hz: a scrub, p95, ms",
+    "scrub_p95_ms",
+    {"seeks": 100, "seconds": 3600.0, "streams": 4, "points": 360_000, "columns": 6},
+    {"seeks": 5, "seconds": 20.0, "streams": 1, "points": 2000, "columns": 2},
+    ("scrub_p50_ms", "wrong_frames", "ready_ms", "heap_mib", "tab_mib"),
+    Target("scrub p50 of an hour, ms", "chromium", "scrub_p50_ms", 20.0),
+    Target("scrub p95 of an hour, ms", "chromium", "scrub_p95_ms", 50.0),
+    Target(f"{_WRONG} of an hour", "chromium", "wrong_frames", 0.0),
+)
+
 CASES = (
     _steps("CartPole-v1", 8192, 60),
     _steps("HalfCheetah-v5", 4096, 40),
@@ -485,4 +564,8 @@ CASES = (
     _INGEST,
     _LIST,
     _FILES,
+    _SCRUB,
+    _PAGE,
+    _STREAMS,
+    _HOUR,
 )

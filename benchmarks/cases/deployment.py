@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-__all__ = ["measure"]
+__all__ = ["measure", "running"]
 
 _MIB = 1024 * 1024
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -52,7 +52,7 @@ def measure(contestant: str, *, what: str, **size: Any) -> dict[str, Any]:
             storage = os.environ.get("ROBOTRACE_BENCH_STORAGE", "")
             if not database:
                 raise RuntimeError("ROBOTRACE_BENCH_DATABASE names no database")
-        with _own(database) as database, _deployment(Path(folder), database, storage) as (base_url, key):
+        with _own(database) as database, running(Path(folder), database, storage) as (base_url, key):
             headers = {"Authorization": f"Bearer {key}"}
             return {"ingest": _ingest, "list": _list, "files": _files}[what](
                 base_url, headers, Path(folder), database, **size
@@ -82,7 +82,8 @@ def _own(server: str) -> Iterator[str]:
 
 
 @contextmanager
-def _deployment(folder: Path, database: str, storage: str) -> Iterator[tuple[str, str]]:
+def running(folder: Path, database: str, storage: str) -> Iterator[tuple[str, str]]:
+    """A deployment in a process of its own on ``folder / "data"``; its base URL and a key."""
     process = subprocess.Popen(
         [sys.executable, "-c", _SERVE, str(folder / "data"), database, storage],
         stdin=subprocess.PIPE,

@@ -20,7 +20,17 @@ import httpx
 from sqlalchemy import select, update
 
 from robotrace.serve.database import Database
-from robotrace.serve.models import ApiKey, AuditEntry, Episode, EvalRun, Scenario, ScenarioResult, utc_now
+from robotrace.serve.models import (
+    DEFAULT_PROJECT_ID,
+    ApiKey,
+    AuditEntry,
+    Episode,
+    EvalRun,
+    Project,
+    Scenario,
+    ScenarioResult,
+    utc_now,
+)
 from robotrace.serve.server import Deployment
 from robotrace.serve.settings import Settings
 
@@ -41,18 +51,22 @@ class Showcase:
     Attributes:
         by_fault: An episode of the arm for each fault, the newest of it; ``None`` is one that went well.
         episodes: All of them by name.
+        listed: What the list says of each, by its id.
         eval_run: One that has ended.
         eval_running: One that has not.
         recording: An episode that is still being recorded.
         long: One whose texts are as long as they may be; empty when there is none.
+        onset_ms: When the first finding of ``by_fault["NaN"]`` was.
     """
 
     by_fault: dict[str | None, str] = field(default_factory=dict)
     episodes: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, Any] = field(default_factory=dict)
     eval_run: str = ""
     eval_running: str = ""
     recording: str = ""
     long: str = ""
+    onset_ms: float = 0.0
 
 
 def fill_showcase(
@@ -86,6 +100,9 @@ def fill_showcase(
             _extremes(made, showcase)
         _spread_over_days(settings)
         _wait(lambda: _explained(made, showcase), "the failures are not explained")
+        if "NaN" in showcase.by_fault:
+            analysis = made.get(f"/portal/episodes/{showcase.by_fault['NaN']}.json")["analysis"]
+            showcase.onset_ms = 1000 * analysis["findings"][0]["onset_s"]
     return showcase
 
 
@@ -126,6 +143,7 @@ def _found(made: _Api, arms: int) -> Showcase:
     while True:
         listed = made.get(f"/portal/episodes.json?limit=200&cursor={cursor}")
         showcase.episodes.update({episode["name"]: episode["id"] for episode in listed["episodes"]})
+        showcase.listed.update({episode["id"]: episode for episode in listed["episodes"]})
         cursor = listed["next"]
         if not cursor:
             break
@@ -136,8 +154,9 @@ def _found(made: _Api, arms: int) -> Showcase:
 
 def _judge(made: _Api, showcase: Showcase) -> None:
     """Scenarios, their verdicts, eval runs, and what somebody put away."""
-    picks = [number for name, number in sorted(showcase.episodes.items()) if name.startswith("pick")]
-    poles = [number for name, number in showcase.episodes.items() if name.startswith("CartPole")]
+    in_order = sorted(showcase.episodes.items(), key=lambda item: int(item[0].rpartition("#")[2]))
+    picks = [number for name, number in in_order if name.startswith("pick")]
+    poles = [number for name, number in in_order if name.startswith("CartPole")]
     severities = ("critical", "warning", "critical", "info", "critical", "warning")
     names = ("reach across", "heavy cube", None, "cube at the edge", "near the tray", None)
     scenarios = [
@@ -159,40 +178,42 @@ def _judge(made: _Api, showcase: Showcase) -> None:
                 error = {"error": "gripper: no answer within 50 ms"} if status == "error" else {}
                 body = {"scenario_id": scenario, "candidate_policy_version": candidate, "status": status, "metrics": {}}
                 made.post("/api/verify/result", body | error)
-    showcase.eval_run = _eval(made, picks + poles[:4], "act-v8-rc1", "act-v7", "nightly, arm", finished=True)
-    _eval(made, picks, "diffusion-v2", "act-v7", "diffusion against act", finished=True, worse=True)
-    showcase.eval_running = _eval(made, picks, "act-v8-rc2", "act-v7", "release candidate 2", finished=False)
-    archived = [*poles[-2:], *(picks[-1:] if len(picks) > 7 else ())]
-    made.post("/api/episodes/archive", {"ids": archived})
+    baselines = [showcase.listed[number] for number in picks]
+    showcase.eval_run = _eval(made, baselines, "act-v8-rc1", "act-v7", "nightly", finished=True)
+    _eval(made, baselines, "diffusion-v2", "act-v7", "diffusion against act", finished=True, worse=True)
+    showcase.eval_running = _eval(made, baselines, "act-v8-rc2", "act-v7", "release candidate 2", finished=False)
+    made.post("/api/episodes/archive", {"ids": poles[:2]})
 
 
 def _eval(
-    made: _Api, episodes: list[str], candidate: str, baseline: str, name: str, *, finished: bool, worse: bool = False
+    made: _Api, episodes: list[Any], candidate: str, baseline: str, name: str, *, finished: bool, worse: bool = False
 ) -> str:
     run: str = made.post(
         "/api/ingest/eval-run",
         {
             "candidate_policy_version": candidate,
             "baseline_policy_version": baseline,
-            "baseline_episode_ids": episodes,
+            "baseline_episode_ids": [episode["id"] for episode in episodes],
             "name": name,
             "metadata": {"host": "eval-1", "repeats": 1},
         },
     )["eval_run_id"]
     for number, episode in enumerate(episodes if finished else episodes[: len(episodes) // 2]):
-        good = (number % 4 != 1) if worse else (number % 5 != 4)
+        before, after = bool(episode["success"]), (number % 4 != 1) if worse else (number % 7 != 5)
         metrics = {
-            "success_baseline": number % 3 != 2,
-            "success_candidate": good,
-            "reward_total_baseline": -118.0 - 4.5 * (number % 3),
-            "reward_total_candidate": -109.0 - 3.5 * (number % 5) - 14 * worse,
-            "collision_count_baseline": int(number % 3 == 2),
-            "collision_count_candidate": int(not good),
-            "time_to_goal_s_baseline": 6.9 + 0.1 * (number % 4),
-            "time_to_goal_s_candidate": 6.5 + 0.12 * (number % 4) + 0.6 * worse,
-            "ood_action_share": 0.02 * (number % 3),
+            "success_baseline": before,
+            "success_candidate": after,
+            "reward_total_baseline": episode["reward_total"],
+            "reward_total_candidate": round(-79.0 - 3.4 * (number % 5) - 14 * worse - 20 * (not after), 3),
+            "collision_count_baseline": int(number % 9 == 3),
+            "collision_count_candidate": int(worse and number % 6 == 1),
+            "action_distance_mean": 0.021 + 0.004 * (number % 4) + 0.03 * worse,
+            "ood_action_share": 0.01 * (number % 3) + 0.04 * worse,
         }
-        result: dict[str, Any] = {"baseline_episode_id": episode, "status": "complete", "metrics": metrics}
+        for side, good in (("baseline", before), ("candidate", after)):
+            if good:
+                metrics[f"time_to_goal_s_{side}"] = 6.66 + 0.04 * (number % 4) + 0.6 * (worse and side == "candidate")
+        result = {"baseline_episode_id": episode["id"], "status": "complete", "metrics": metrics}
         if worse and number == 2:
             result |= {"status": "failed", "metrics": {}, "error": "the policy server closed the connection"}
         made.post(f"/api/ingest/eval-run/{run}/result", result)
@@ -263,6 +284,9 @@ def _spread_over_days(settings: Settings) -> None:
                     if table is not AuditEntry:
                         values["updated_at"] = moment + timedelta(seconds=40)
                     session.execute(update(table).where(table.id == number).values(**values))
+            # Limits nothing here comes near to.
+            limits = {"quota_bytes": 64 * 1024**2, "retain_ready_days": 180, "retain_archived_days": 30}
+            session.execute(update(Project).where(Project.id == DEFAULT_PROJECT_ID).values(**limits))
             for place, (number,) in enumerate(list(session.execute(select(ApiKey.id).order_by(ApiKey.id.desc())))):
                 session.execute(
                     update(ApiKey).where(ApiKey.id == number).values(created_at=now - timedelta(days=1 + 3 * place))
@@ -273,6 +297,7 @@ def _spread_over_days(settings: Settings) -> None:
 
 def _explained(made: _Api, showcase: Showcase) -> bool:
     failed = [number for fault, number in showcase.by_fault.items() if fault is not None]
+    failed += [showcase.long] if showcase.long else []
     return all(made.get(f"/portal/episodes/{number}.json")["analysis"] is not None for number in failed)
 
 

@@ -72,8 +72,9 @@ WATCH = f"""(camera) => {{
     // After the page's own callback of this frame, in the same rendering of it.
     requestAnimationFrame(() => {{
       if (player.dataset.playing !== "true") return;
-      notes.push([metadata.mediaTime * 1000, Number(player.dataset.timeMs), Number(player.dataset.frame),
-        figures.map((figure) => [figure.dataset.picture, figure.dataset.synced, readBarcode(figure.firstElementChild)])]);
+      const pictures = figures.map((figure) =>
+        [figure.dataset.picture, figure.dataset.synced, readBarcode(figure.querySelector("video"))]);
+      notes.push([metadata.mediaTime * 1000, Number(player.dataset.timeMs), Number(player.dataset.frame), pictures]);
     }});
     video.requestVideoFrameCallback(note);
   }};

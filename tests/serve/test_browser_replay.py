@@ -27,7 +27,7 @@ from .portal_fixtures import (
 pytestmark = pytest.mark.browser
 
 FRAMES = 240
-LINKS = 40
+LINKS = 16
 # Of a video whose writer was killed, the second that was not written yet is missing.
 TIMES_S = {
     "constant": constant_rate(FRAMES),

@@ -96,6 +96,9 @@ def test_a_nan_equals_a_nan_and_nothing_else(pair):
     assert (found.beyond.row_a, found.unlike, found.largest) == (7, 1, None)
     apart = difference(next(iter(pair({"o": a}, {"o": b}).pairs(Shift()))))
     assert np.flatnonzero(np.isnan(apart)).tolist() == [7]
+    b[7, 0] += 2  # what can be said of the other columns is
+    apart = difference(next(iter(pair({"o": a}, {"o": b}).pairs(Shift()))))
+    assert (np.flatnonzero(apart).tolist(), apart[7]) == ([7], pytest.approx(2))
 
 
 def test_a_zero_of_the_other_sign_is_another_bit_and_no_distance(pair):

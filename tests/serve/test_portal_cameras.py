@@ -167,7 +167,7 @@ def test_a_track_of_any_other_writer_keeps_its_times_exactly(portal, api, write_
     assert times_ms(portal, second)[0] > 0
 
 
-def test_a_video_replaced_while_recording_has_new_tracks(portal, api, tracks, tmp_path):
+def test_a_video_replaced_while_recording_has_new_tracks(portal, api, tracks, tmp_path, objects_dir):
     created = api.create(request_uploads=["video"])
     url = f"/portal/episodes/{created['episode_id']}/camera.mp4"
     api.put(created, "video", tracks)

@@ -225,6 +225,21 @@ def test_series_come_from_both_files_within_the_window(portal, api, npz, decode_
     assert series.values("action").tolist() == [[2, 3, 4, 5]]
 
 
+def test_series_are_named_by_the_metadata_and_sent_by_name(portal, api, npz, decode_series):
+    arrays = {
+        f"{name}/{key}": value
+        for name in ("q", "v")
+        for key, value in (("value", np.ones(1)), ("_t_ns", np.zeros(1, int)))
+    }
+    metadata = {"streams": {"q": {"names": ["elbow"], "unit": "rad"}}}
+    episode_id = api.record({"sensors": npz(arrays)}, metadata=metadata)
+    url = f"/portal/episodes/{episode_id}/series.bin"
+    assert list(decode_series(portal.get(url).content).streams) == ["q", "v"]
+    asked = decode_series(portal.get(url, params={"streams": ["q", "x,y"]}).content)
+    assert list(asked.streams) == ["q"]
+    assert (asked.streams["q"]["labels"], asked.streams["q"]["units"]) == (["elbow"], ["rad"])
+
+
 @pytest.mark.parametrize("query", [{"points": "0"}, {"points": "x"}, {"start_ms": "nan"}, {"end_ms": "inf"}])
 def test_series_asked_for_wrongly_are_400(portal, api, query):
     answer = portal.get(f"/portal/episodes/{api.record()}/series.bin", params=query)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robotrace.serve.series import SeriesError, decimate, read_series
+from robotrace.serve.stream_facts import StreamFacts
 
 MS = 1_000_000
 
@@ -314,8 +315,90 @@ def test_rows_of_different_lengths_are_no_chart_and_what_lies_beside_them_is_no_
             "text/_t_ns": clock(2),
             "some/value": np.array([1.0]),
             "some/_rows": np.array([1]),
+            "some/_structure": np.frombuffer(b"{}", np.uint8),
             "some/_t_ns": clock(1),
         }
     )
     assert answer.skipped == {"text": "rows of different lengths"}
     assert list(answer.streams) == ["some"]
+
+
+def text(*rows):
+    """The arrays of a stream of texts, ``value`` and ``_offsets``."""
+    encoded = [row.encode() for row in rows]
+    offsets = np.cumsum([0, *map(len, encoded)])
+    return {"value": np.frombuffer(b"".join(encoded), np.uint8), "_offsets": offsets, "_t_ns": clock(len(rows))}
+
+
+def of(stream, arrays):
+    return {f"{stream}/{key}": array for key, array in arrays.items()}
+
+
+def test_texts_are_sent_as_the_times_at_which_they_changed(series):
+    answer = series(
+        of("phase", text("reach", "reach", "grasp", "", "grünes Licht\n"))
+        | {"said/value": np.array(["a", "b"]), "said/_t_ns": clock(2)}
+    )
+    said, phase = sorted(answer.header["texts"], key=lambda one: one["count"])
+    rows = [[0, "reach"], [2, "grasp"], [3, ""], [4, "grünes Licht\n"]]
+    assert phase == {"name": "phase", "artifact": "sensors", "count": 5, "changes": 4, "rows": rows}
+    assert said["rows"] == [[0, "a"], [1, "b"]]
+    assert (answer.streams, answer.skipped) == ({}, {})
+
+
+def test_of_many_long_texts_the_beginnings_of_the_first_are_sent(series):
+    [found] = series(of("log", text(*(f"{number:>400}" for number in range(600))))).header["texts"]
+    assert (found["count"], found["changes"], len(found["rows"])) == (600, 600, 500)
+    assert {len(row[1]) for row in found["rows"]} == {301}
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        text("a") | {"value": np.array([200], np.uint8)},  # no UTF-8
+        text("a\0"),
+        text("a") | {"value": np.array([65], np.int64)},
+        text("a", "b") | {"_offsets": np.array([[0, 1], [1, 2]])},
+        text("a", "b") | {"_offsets_1": np.array([0, 1, 2])},
+        text("a", "b") | {"_t_ns": np.zeros(2)},
+    ],
+)
+def test_rows_of_different_lengths_that_are_no_text_are_skipped(series, arrays):
+    answer = series(of("x", arrays))
+    assert (answer.header["texts"], answer.skipped) == ([], {"x": "rows of different lengths"})
+
+
+def test_offsets_that_point_elsewhere_do_no_harm(series):
+    arrays = text("a", "b", "c") | {"_offsets": np.array([-(2**62), 2**62, 1, 0])}
+    assert len(series(of("x", arrays)).header["texts"]) == 1
+
+
+def test_only_the_streams_asked_for_are_sent(series):
+    arrays = {f"{name}/{key}": array for name in "abc" for key, array in (("value", np.ones(3)), ("_t_ns", clock(3)))}
+    answer = series(arrays | {"image/value": np.zeros((3, 99)), "image/_t_ns": clock(3)}, names=["c", "a", "nowhere"])
+    assert list(answer.streams) == ["a", "c"]
+    assert answer.skipped == {}
+
+
+def test_what_does_not_fit_is_described_and_comes_when_asked_for(series):
+    names = ["info.x", "reward", "action", "observation.q"]
+    arrays = {f"{name}/value": np.full(1000, index) for index, name in enumerate(names)}
+    arrays |= {f"{name}/_t_ns": clock(1000) for name in names}
+    answer = series(arrays, most_bytes=30_000)  # 12,000 each
+    assert list(answer.streams) == ["observation.q", "action", "reward", "info.x"]
+    assert [stream.get("left", False) for stream in answer.streams.values()] == [False, False, True, True]
+    left = answer.streams["info.x"]
+    assert (left["count"], left["rows"], left["end_ms"], left["labels"]) == (1000, 0, 999.0, [""])
+    assert answer.values("info.x").shape == (1, 0)
+    assert series(arrays, names=["info.x"]).values("info.x").tolist() == [[0] * 1000]
+    # Something is always sent, and what is thinned out counts as that.
+    assert "left" not in series(arrays, most_bytes=1).streams["observation.q"]
+    long = {f"{name}/value": np.zeros(100_000) for name in "ab"} | {f"{name}/_t_ns": clock(100_000) for name in "ab"}
+    assert not any("left" in stream for stream in series(long, most_bytes=200_000).streams.values())
+
+
+def test_the_header_says_what_is_known_of_a_stream(series):
+    facts = StreamFacts({"streams": {"x": {"names": ["l", "r"], "unit": "N", "high": 3}}})
+    stream = series({"x/value": np.zeros((3, 2)), "x/_t_ns": clock(3)}, facts=facts).streams["x"]
+    assert (stream["labels"], stream["units"], stream["high"]) == (["l", "r"], ["N", "N"], [3, 3])
+    assert "low" not in stream

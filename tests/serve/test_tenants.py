@@ -76,6 +76,9 @@ BY_ID = {
     ("POST", "/portal/episodes/{episode_id}/explain"): Asked(form={}),
     ("GET", "/portal/episodes/{episode_id}/findings.json"): Asked(),
     ("POST", "/portal/episodes/{episode_id}/findings/{code}/feedback"): Asked(form={"label": "wrong"}),
+    ("GET", "/portal/compare"): Asked(query="?a={episode_id}&b={episode_id}"),
+    ("GET", "/portal/compare.json"): Asked(query="?a={episode_id}&b={episode_id}"),
+    ("GET", "/portal/compare/series.bin"): Asked(query="?a={episode_id}&b={episode_id}"),
     ("GET", "/portal/evals/{eval_run_id}"): Asked(),
     ("GET", "/portal/evals/{eval_run_id}.json"): Asked(),
     ("POST", "/portal/api-keys/{key_id}/revoke"): Asked(form={}),
@@ -95,9 +98,18 @@ LISTS = {
     ("GET", "/portal/verify.json"): Asked(query="?candidate=secret-policy"),
     ("GET", "/portal/api-keys"): Asked(),
     ("GET", "/portal/api-keys.json"): Asked(),
+    ("GET", "/portal/audit"): Asked(),
+    ("GET", "/portal/audit.json"): Asked(query="?limit=200"),
 }
 # Of the caller's project; see the tests below.
-OF_THE_CALLER = {("POST", "/api/episodes/archive"), ("GET", "/api/storage")}
+OF_THE_CALLER = {
+    ("POST", "/api/episodes/archive"),
+    ("GET", "/api/storage"),
+    ("GET", "/portal/storage"),
+    ("GET", "/portal/storage.json"),
+    ("GET", "/portal/about"),
+    ("GET", "/portal/about.json"),
+}
 # What makes things makes them in the caller's or viewer's project; see the tests below.
 MAKES = {
     ("POST", "/api/ingest/episode"),
@@ -303,6 +315,18 @@ def test_a_baseline_of_another_project_is_one_that_does_not_exist(owner: Tenant,
     ).json()["eval_run_id"]
     results = as_other.get(f"/portal/evals/{run}.json").json()["results"]
     assert [(result["baseline_exists"], result["baseline_name"]) for result in results] == [(False, None)] * 2
+
+
+def test_an_episode_of_another_project_is_neither_compared_nor_offered(owner: Tenant, as_other: httpx.Client) -> None:
+    mine = as_other.post("/api/ingest/episode", json={"request_uploads": []}).json()["episode_id"]
+    for path in ("/portal/compare", "/portal/compare.json", "/portal/compare/series.bin"):
+        for a, b in ((mine, owner.ids["episode_id"]), (owner.ids["episode_id"], mine)):
+            assert as_other.get(path, params={"a": a, "b": b}).status_code == 404
+    for query in ({}, {"a": mine}, {"q": "secret"}, {"a": mine, "q": owner.ids["episode_id"]}):
+        answer = as_other.get("/portal/compare.json", params=query)
+        assert answer.status_code == 200
+        assert owner.ids["episode_id"] not in answer.text
+        assert "secret-policy" not in answer.text
 
 
 def test_what_is_made_is_of_the_project_of_whoever_makes_it(

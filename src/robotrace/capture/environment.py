@@ -48,6 +48,7 @@ __all__ = ["EnvFacts", "ResetRecord"]
 
 _EXACT_INT = 2**53
 """Larger integers lose digits in readers that take JSON numbers for doubles; PCG64's state has 128 bits."""
+_MAX_MEANINGS = 256
 _UNKNOWN_SPEC = "the environment is in another process, and its spec is not known here"
 _DECIDING = ("gymnasium", "numpy", "mujoco", "Box2D", "pybullet", "ale_py", "dm_control", "robosuite", "jax", "torch")
 """Simulators and arithmetic that an env may use; only what is imported anyway is looked up."""
@@ -82,6 +83,9 @@ class EnvFacts:
             "observation_space": _one_line(getattr(env, "observation_space", None)),
             "action_space": _one_line(getattr(env, "action_space", None)),
         }
+        meanings = _action_meanings(base)
+        if meanings:
+            self.metadata["action_meanings"] = meanings
         described = describe_spec(spec)
         modules = (module.partition(".")[0] for module in described.modules)
         names = dict.fromkeys((*(() if package is None else (package,)), *modules, *_DECIDING))
@@ -215,6 +219,15 @@ def _distribution_version(name: str) -> str | None:
         return packages.version(name)
     except packages.PackageNotFoundError:
         return None
+
+
+def _action_meanings(env: Any) -> list[str] | None:
+    """What the discrete actions are called, where the env says it, as ALE's and MiniGrid's do."""
+    try:
+        found = list(read_attribute(env, "get_action_meanings")())
+    except Exception:  # it has none, or one that takes arguments
+        return None
+    return found if len(found) <= _MAX_MEANINGS and all(type(name) is str for name in found) else None
 
 
 def _one_line(space: Any) -> str:

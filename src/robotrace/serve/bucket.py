@@ -95,6 +95,10 @@ class BucketStore:
         self._writing.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._cache = ObjectCache(folder / "cache", cache_bytes)
 
+    def cache_use(self) -> tuple[int, int]:
+        """Bytes of the bucket that lie on this machine, and bytes that may."""
+        return self._cache.use()
+
     def discard_incoming(self) -> None:
         """Delete what interrupted uploads of an earlier run left on this machine."""
         for part in self._writing.glob("*.part"):

@@ -16,12 +16,15 @@ def told(comparison: Comparison, tolerance: float) -> str:
         return "They have no stream in common that can be compared."
     first, beyond = comparison.first, comparison.beyond
     # Values of other dtypes have other bits, whatever they are worth.
-    exactly = "Identical to the bit" if all(len(set(each.dtypes)) == 1 for each in streams) else "Equal in value"
+    exactly = "identical to the bit" if all(len(set(each.dtypes)) == 1 for each in streams) else "equal in value"
     if first is None:
-        return f"{exactly} in {_many(streams)}."
-    until = f"{exactly} until {_moment(first, streams)}: there {_values(first)}."
-    if first.row_a == 0 and first.row_b == 0:
-        until = f"Different from the first step on: {_values(first)}."
+        return f"{exactly.capitalize()} in {_many(streams)}."
+    aside = [each.name for each in streams if each.first is not None and each.first.t_ms < first.t_ms]
+    if aside:
+        exactly = f"apart from {', '.join(aside)} {exactly}"
+    until = f"{exactly[0].upper()}{exactly[1:]} until {_moment(first, streams)}: there {_values(first)}."
+    if first.t_ms <= min(each.begins_ms for each in streams if each.begins_ms is not None):
+        until = f"Different from the first {'step' if first.row_a == first.row_b else 'moment'} on: {_values(first)}."
     if not tolerance:
         return until
     if beyond is None:

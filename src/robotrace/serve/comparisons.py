@@ -20,7 +20,7 @@ from robotrace.serve.stream_pairs import EpisodePair, LeftOut, Shift
 
 __all__ = ["Alignment", "Comparison", "Side", "compare", "difference_name", "difference_series"]
 
-_KEPT = 32
+_KEPT = 8
 """Comparisons: a page asks for its own twice, and for what lies beside it when somebody goes back and forth."""
 _ONE_AT_A_TIME = threading.Lock()
 """Two streams may be 256 MiB: they are in the memory once, whoever asks."""
@@ -124,21 +124,22 @@ def compare(services: Services, a: Side, b: Side, alignment: Alignment, toleranc
         tolerance: What numbers may be apart; see :func:`robotrace.serve.divergence.measure`.
     """
     key = (a, b, alignment, tolerance)
-    with _ONE_AT_A_TIME:
-        kept = _kept.get(key)
-        if kept is not None:
+    if (kept := _kept.get(key)) is not None:
+        return kept
+    # A bucket's files come over a network: nobody else waits for that.
+    with _opened(services, a, b) as (pair, unread), _ONE_AT_A_TIME:
+        if (kept := _kept.get(key)) is not None:
             return kept
-        with _opened(services, a, b) as (pair, unread):
-            shift, notices = _shift(pair, a, b, alignment)
-            streams = [measure(each, tolerance) for each in pair.pairs(shift)]
-            result = Comparison(
-                shift=shift,
-                streams=streams,
-                left_out=[*unread, *pair.left_out],
-                first=first_of(stream.first for stream in streams),
-                beyond=first_of(stream.beyond for stream in streams),
-                notices=notices,
-            )
+        shift, notices = _shift(pair, a, b, alignment)
+        streams = [measure(each, tolerance) for each in pair.pairs(shift)]
+        result = Comparison(
+            shift=shift,
+            streams=streams,
+            left_out=[*unread, *pair.left_out],
+            first=first_of(stream.first for stream in streams),
+            beyond=first_of(stream.beyond for stream in streams),
+            notices=notices,
+        )
         if not unread:
             _kept.put(key, result)
         return result
@@ -169,7 +170,7 @@ def difference_series(
         As :mod:`robotrace.serve.series` describes it, thinned out after the distances were taken.
     """
     answer = SeriesAnswer(window, most_bytes)
-    with _ONE_AT_A_TIME, _opened(services, a, b) as (pair, _):
+    with _opened(services, a, b) as (pair, _), _ONE_AT_A_TIME:
         shift, _ = _shift(pair, a, b, alignment)
         wanted = None if names is None else {name for name in pair.names if difference_name(name) in names}
         for each in pair.pairs(shift, wanted):

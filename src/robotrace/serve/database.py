@@ -106,6 +106,15 @@ class Database:
         url = self._engine.url
         return str(url.database) if self._is_sqlite else url.render_as_string(hide_password=True)
 
+    @property
+    def place(self) -> str:
+        """Where it is, to be shown: its file, or server and name without who logs in."""
+        url = self._engine.url
+        if self._is_sqlite:
+            return str(url.database)
+        port = f":{url.port}" if url.port else ""
+        return f"{url.host or 'this machine'}{port}/{url.database or ''}"
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session on one consistent state of the database; nothing is committed."""

@@ -67,6 +67,7 @@ class StreamDifference:
         dtypes: Of both.
         rows: Of both.
         compared: How many rows faced each other.
+        begins_ms: When the first of them was, on the common clock; None where there is none.
         different_rows: In how many of them something was not exactly the same.
         unlike: How many values had a number on one side only.
         first: Where they first differ at all; None where they never do.
@@ -82,6 +83,7 @@ class StreamDifference:
     dtypes: tuple[str, str]
     rows: tuple[int, int]
     compared: int
+    begins_ms: float | None
     different_rows: int
     unlike: int
     first: Instant | None
@@ -136,6 +138,7 @@ def measure(pair: StreamPair, tolerance: float = 0.0) -> StreamDifference:
         dtypes=(pair.a.listed.member.dtype.name, pair.b.listed.member.dtype.name),
         rows=(len(pair.a.t_ns), len(pair.b.t_ns)),
         compared=len(pair.t_ns),
+        begins_ms=float(pair.t_ns[0]) / 1e6 if len(pair.t_ns) else None,
         different_rows=different_rows,
         unlike=unlike,
         first=first,
@@ -146,7 +149,11 @@ def measure(pair: StreamPair, tolerance: float = 0.0) -> StreamDifference:
 
 
 def difference(pair: StreamPair) -> NDArray[np.float64]:
-    """The largest distance in each row that was compared: ``(compared,) float64``, NaN where one side has no number."""
+    """The largest distance in each row that was compared.
+
+    Returns:
+        ``(compared,) float64``; NaN where values differ, but none of them by a number.
+    """
     columns = pair.a.listed.columns
     size = max(1, _CHUNK_VALUES // columns)
     found = np.zeros(len(pair.t_ns))
@@ -154,9 +161,9 @@ def difference(pair: StreamPair) -> NDArray[np.float64]:
         part = slice(begin, begin + size)
         a, b = pair.a.values[pair.rows_a[part]], pair.b.values[pair.rows_b[part]]
         different = _different(a, b)
-        apart = np.where(different, distances(a, b), 0.0)
-        apart[~np.isfinite(apart)] = np.nan
-        found[part] = apart.max(axis=1)
+        apart = np.where(different, distances(a, b), np.nan)
+        apart[np.isinf(apart)] = np.nan
+        found[part] = np.where(different.any(axis=1), np.fmax.reduce(apart, axis=1), 0.0)
     return found
 
 

@@ -10,7 +10,7 @@ from robotrace.serve.artifacts import MAX_SIZE, UPLOAD_LIFETIME
 from robotrace.serve.guard import MAX_JSON_BYTES
 from robotrace.serve.schemas import CAMERA_PATTERN, KINDS, MAX_CAMERAS
 
-__all__ = ["router"]
+__all__ = ["Features", "features", "router"]
 
 router = APIRouter(prefix="/api")
 
@@ -59,6 +59,11 @@ class Features(BaseModel):
 @router.get("/features")
 async def read_features() -> Features:
     """Names of what there is beyond the contract, and its limits; asks for no key."""
+    return features()
+
+
+def features() -> Features:
+    """What this version can."""
     return Features(
         server="robotrace-embedded",
         version=__version__,

@@ -90,6 +90,11 @@ class ObjectCache:
                     del self._readers[name], self._fetching[name]
                 self._shrink()
 
+    def use(self) -> tuple[int, int]:
+        """Bytes that lie there, and bytes that may."""
+        with self._changed:
+            return sum(self._sizes.values()), self._limit
+
     def forget(self, key: str) -> None:
         """The object is deleted; what was made from it goes, too."""
         name = _name(key)

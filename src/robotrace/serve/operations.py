@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from robotrace.serve.metrics import CONTENT_TYPE_LATEST, Metrics
 from robotrace.serve.models import DEFAULT_PROJECT_ID, DoomedObject, Episode
 from robotrace.serve.renders import Renders
-from robotrace.serve.services import Services, get_services, require_key
+from robotrace.serve.services import Services, Viewer, get_services, require_key
+from robotrace.serve.settings import Settings
 
-__all__ = ["make_metrics", "router"]
+__all__ = ["Ready", "is_operator", "make_metrics", "readiness", "router"]
 
 _logger = logging.getLogger(__name__)
 _PROBED_KEY = "readyz"
@@ -47,13 +48,25 @@ async def healthz() -> Alive:
 @router.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "Not ready"}})
 def readyz(request: Request) -> JSONResponse:
     """The database and the store answer."""
-    services = get_services(request)
-    ready = Ready(
+    ready = readiness(get_services(request))
+    works = ready.database == ready.storage == "ok"
+    return JSONResponse(ready.model_dump(), 200 if works else 503)
+
+
+def readiness(services: Services) -> Ready:
+    """Ask the database and the store whether they answer."""
+    return Ready(
         database=_probe("database", lambda: _ask_database(services)),
         storage=_probe("storage", lambda: services.store.size(_PROBED_KEY)),
     )
-    works = ready.database == ready.storage == "ok"
-    return JSONResponse(ready.model_dump(), 200 if works else 503)
+
+
+def is_operator(settings: Settings, viewer: Viewer) -> bool:
+    """Whether somebody may see what is of the whole deployment: where things lie, and how it is set.
+
+    The first project is the operator's, as for the metrics; where nobody signs in, whoever looks is at this machine.
+    """
+    return not settings.asks_for_sign_in or viewer.project_id == DEFAULT_PROJECT_ID
 
 
 @router.get(

@@ -10,6 +10,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from robotrace.serve.modules import imports_of
 from robotrace.serve.portal_format import FILTERS, GLOBALS
 from robotrace.serve.themes import current_theme
 
@@ -30,7 +31,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(FILTERS)
-_templates.globals.update(GLOBALS)
+_templates.globals.update(GLOBALS, imports_of=imports_of)
 
 
 def page(template: str, status_code: int = 200, **context: Any) -> HTMLResponse:

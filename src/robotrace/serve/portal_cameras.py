@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
@@ -22,6 +24,9 @@ from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.video_index import camera_key, camera_names, find_camera
 
 __all__ = ["CameraView", "camera_views", "router"]
+
+_OPENERS = 8
+"""Threads that wait for a copy; of those that answer all other requests none may."""
 
 router = APIRouter(prefix="/portal/episodes/{episode_id}", include_in_schema=False)
 
@@ -86,9 +91,16 @@ def frames_bin(episode_id: str, request: Request, viewer: PageViewer, camera: st
 
 
 @router.get("/camera.mp4")
-def camera_mp4(episode_id: str, request: Request, viewer: PageViewer, camera: str = "") -> Response:
+async def camera_mp4(episode_id: str, request: Request, viewer: PageViewer, camera: str = "") -> Response:
     """A camera as a video of its own, or the part of it that a Range header asks for."""
-    services = get_services(request)
+    state = request.app.state
+    if not hasattr(state, "camera_openers"):  # one can only be made where the event loop runs
+        state.camera_openers = CapacityLimiter(_OPENERS)
+    opening = partial(_open_camera, get_services(request), viewer, episode_id, camera)
+    return await to_thread.run_sync(opening, limiter=state.camera_openers)
+
+
+def _open_camera(services: Services, viewer: Viewer, episode_id: str, camera: str) -> Response:
     index = _camera(services, viewer, episode_id, camera)
     with services.database.read() as session:
         object_key = _object_key(session, episode_id, index)

@@ -13,7 +13,7 @@ from robotrace.serve.keys import create_key, key_prefix, list_keys, revoke_key, 
 from robotrace.serve.pages import form_fields, page
 from robotrace.serve.same_origin import require_same_origin
 from robotrace.serve.schemas import Utc
-from robotrace.serve.services import PageViewer, Services, Viewer, get_services
+from robotrace.serve.services import PageViewer, Services, Viewer, get_services, public_base_url
 
 __all__ = ["router"]
 
@@ -60,7 +60,7 @@ def _key_list(services: Services, viewer: Viewer) -> KeyList:
 def keys_page(request: Request, viewer: PageViewer) -> HTMLResponse:
     """The keys."""
     keys = _key_list(get_services(request), viewer).keys
-    return page("api_keys.html", viewer=viewer, keys=keys, made=None, error=None)
+    return page("api_keys.html", viewer=viewer, keys=keys, base_url=public_base_url(request), made=None, error=None)
 
 
 @router.get(_KEYS + ".json")
@@ -88,6 +88,7 @@ def create_key_form(
         201 if made else 400,
         viewer=viewer,
         keys=_key_list(services, viewer).keys,
+        base_url=public_base_url(request),
         made=made,
         error=error,
     )

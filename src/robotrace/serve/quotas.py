@@ -16,7 +16,7 @@ from robotrace.serve.models import Episode, Project
 from robotrace.serve.services import ApiCaller, Services, get_services, require_key
 from robotrace.serve.usage import read_usage
 
-__all__ = ["expire", "over_quota", "read_limits", "router", "set_limits"]
+__all__ = ["Storage", "expire", "over_quota", "read_limits", "router", "set_limits", "storage_of"]
 
 router = APIRouter(prefix="/api", dependencies=[Depends(require_key)])
 
@@ -137,23 +137,28 @@ class Storage(BaseModel):
     retention: Retention
 
 
+def storage_of(session: Session, project_id: int) -> Storage:
+    """What a project holds now, its quotas and how long things are kept."""
+    project = session.get_one(Project, project_id)
+    counts = select(Episode.status, func.count()).where(Episode.project_id == project.id).group_by(Episode.status)
+    usage = read_usage(session, project.id)
+    return Storage(
+        project=project.slug,
+        episodes=usage.episodes,
+        episodes_by_status={row[0]: row[1] for row in session.execute(counts)},
+        bytes=usage.bytes,
+        quota_episodes=project.quota_episodes,
+        quota_bytes=project.quota_bytes,
+        retention=Retention(
+            ready_days=project.retain_ready_days,
+            failed_days=project.retain_failed_days,
+            archived_days=project.retain_archived_days,
+        ),
+    )
+
+
 @router.get("/storage")
 def read_storage(request: Request, caller: ApiCaller) -> Storage:
     """What the project of the key holds now, its quotas and how long things are kept."""
     with get_services(request).database.read() as session:
-        project = session.get_one(Project, caller.project_id)
-        counts = select(Episode.status, func.count()).where(Episode.project_id == project.id).group_by(Episode.status)
-        usage = read_usage(session, project.id)
-        return Storage(
-            project=project.slug,
-            episodes=usage.episodes,
-            episodes_by_status={row[0]: row[1] for row in session.execute(counts)},
-            bytes=usage.bytes,
-            quota_episodes=project.quota_episodes,
-            quota_bytes=project.quota_bytes,
-            retention=Retention(
-                ready_days=project.retain_ready_days,
-                failed_days=project.retain_failed_days,
-                archived_days=project.retain_archived_days,
-            ),
-        )
+        return storage_of(session, caller.project_id)

@@ -45,7 +45,7 @@ __all__ = [
 _VALUE = "/value"
 _TIME = "/_t_ns"
 _OFFSETS = "/_offsets"
-_BESIDE = (_TIME, "/_rows")
+_BESIDE = (_TIME, "/_rows", "/_structure")
 _MAX_COLUMNS = 64  # more are an image, not a chart
 _DECIMATE_ABOVE = 50_000  # rows a browser draws without a pause
 _CLOCK = "wall_clock"
@@ -244,7 +244,7 @@ def _extremes(times: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray
 
 
 def _is_beside(key: str) -> bool:
-    """Whether an array only says something of another: when its rows were, which they are, where they begin."""
+    """Whether an array only says something of another: when its rows were, which, where they begin, how they nest."""
     return key.endswith(_BESIDE) or ("/" + key.rpartition("/")[2]).startswith(_OFFSETS)
 
 

@@ -33,7 +33,7 @@ def read_text(npz: NpzFile, member: NpzMember, clock: NpzMember, offsets: NpzMem
         ``count``, how many rows there are, ``changes``, how many of them differ from the one before, and ``rows``, the
         first 500 of those, ``[time in ms, text]``. None when it is no text.
     """
-    if member.rows > _MAX_ROWS or clock.rows > _MAX_ROWS:
+    if clock.rows > _MAX_ROWS:
         return None
     texts = _array_of_text(npz, member) if offsets is None else _rows_of_bytes(npz, member, offsets)
     if texts is None:
@@ -51,7 +51,9 @@ def read_text(npz: NpzFile, member: NpzMember, clock: NpzMember, offsets: NpzMem
 
 
 def _array_of_text(npz: NpzFile, member: NpzMember) -> list[str] | None:
-    if member.dtype.kind != "U" or len(member.shape) != 1 or member.rows * member.dtype.itemsize > 4 * _MAX_BYTES:
+    if member.dtype.kind != "U" or len(member.shape) != 1 or member.rows > _MAX_ROWS:
+        return None
+    if member.rows * member.dtype.itemsize > 4 * _MAX_BYTES:
         return None
     return [str(text) for text in npz.read(member)]
 

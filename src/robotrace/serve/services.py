@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -14,7 +15,7 @@ from robotrace.serve.device_sessions import GuessLimit
 from robotrace.serve.key_uses import KeyUses
 from robotrace.serve.keys import find_key, key_prefix
 from robotrace.serve.later import Later
-from robotrace.serve.models import Project
+from robotrace.serve.models import Project, utc_now
 from robotrace.serve.projects import list_projects
 from robotrace.serve.rate_limits import Limits, client_address, refuse_too_many
 from robotrace.serve.sessions import Cookies
@@ -50,6 +51,7 @@ class Services:
     guesses: GuessLimit = field(default_factory=GuessLimit)
     usage: UsageCache = field(default_factory=UsageCache)
     later: Later = field(default_factory=Later)
+    started_at: datetime = field(default_factory=utc_now)
     cameras: CameraTracks = field(init=False)
 
     def __post_init__(self) -> None:

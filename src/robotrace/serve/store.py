@@ -57,9 +57,11 @@ class ObjectStore(Protocol):
 
     Attributes:
         origin: Scheme and host that pages load video from, where it is not the deployment; else empty.
+        name: Where it is: a folder, or the URL of a bucket without what signs for it.
     """
 
     origin: str
+    name: str
 
     def check(self, method: Method, key: str, query: Mapping[str, str]) -> Grant:
         """What the query of an ``/objects`` URL permits; see :meth:`robotrace.serve.grants.UrlSigner.check`."""
@@ -106,6 +108,9 @@ class ObjectStore(Protocol):
     def identity(self) -> str:
         """What tells this store from every other; made on the first call, and moves with its objects."""
 
+    def cache_use(self) -> tuple[int, int] | None:
+        """Bytes of a bucket that lie on this machine, and bytes that may; None where nothing is copied."""
+
 
 class LocalStore:
     """Objects as files under ``root``.
@@ -119,11 +124,15 @@ class LocalStore:
 
     def __init__(self, root: Path, secret: bytes) -> None:
         self._root = root.resolve()
+        self.name = str(self._root)
         self._signer = UrlSigner(secret)
         self._incoming = self._root / _INCOMING
         self.check = self._signer.check
         for folder in (self._root, self._incoming):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def cache_use(self) -> None:
+        """Nothing is copied: the objects are files of this machine."""
 
     def discard_incoming(self, unchanged_for_s: float = 0.0) -> int:
         """Delete what interrupted uploads left, and say how many; only for the one who owns the folder.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robotrace.errors import ConfigurationError
 
-__all__ = ["VENDOR_FILES", "VendorFile", "vendor_file"]
+__all__ = ["VENDOR_FILES", "VENDOR_LICENCES", "VendorFile", "vendor_file"]
 
 _PACKAGE = "youplot"
 _REINSTALL = "pip install --force-reinstall 'youplot==1.0.0'"
@@ -48,6 +48,10 @@ VENDOR_FILES: dict[str, VendorFile] = {
         "text/css",
     ),
 }
+
+
+VENDOR_LICENCES: tuple[tuple[str, str, str], ...] = (("uPlot", "1.6.31", "MIT"),)
+"""What is served to browsers and is not ours: name, version, licence."""
 
 
 def _package_folder() -> Path:

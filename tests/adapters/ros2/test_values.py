@@ -394,4 +394,4 @@ def test_what_is_kept_is_read_by_evals_and_by_the_portal(tmp_path: Path) -> None
     assert [str(row["/mode/data"]) for row in observed] == ["m0"] * 5 + ["m1"] * 5
     answer = read_series([("sensors", tmp_path / "out" / "sensors.npz")])
     assert b'"/joint_states/position"' in answer
-    assert b"not numeric" in answer
+    assert b'"rows": [[0.0, "m0"], [100.0, "m1"]]' in answer

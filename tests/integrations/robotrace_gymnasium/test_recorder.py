@@ -24,6 +24,7 @@ from trainings import run
 from robotrace import session
 from robotrace.deliver.spool import open_spool
 from robotrace.errors import ConfigurationError
+from robotrace.serve.stream_facts import StreamFacts
 from robotrace_gymnasium import RoboTraceRecorder
 
 
@@ -702,3 +703,20 @@ def test_importing_and_wrapping_starts_no_thread_and_opens_nothing(tmp_path: Pat
     environment.pop("ROBOTRACE_SPOOL_DIR", None)
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["1", "False"]
+
+
+def test_what_actions_are_called_is_recorded_where_the_env_says_it() -> None:
+    for meanings in (lambda: ["left", "right"], lambda language: [], lambda: [0, 1], None):
+        env = gym.make("CartPole-v1")
+        if meanings is not None:
+            env.unwrapped.get_action_meanings = meanings
+        recorded = recorder(env)
+        recorded.reset(seed=5)
+        while not any(recorded.step(1)[2:4]):
+            pass
+        recorded.close()
+    session.flush()
+    facts = [StreamFacts(episode.metadata) for episode in sealed()]
+    assert [one.about("action", 1) for one in facts] == [{"meanings": ["left", "right"]}, {}, {}, {}]
+    low, high = [-4.8, None, -0.41887903, None], [4.8, None, 0.41887903, None]
+    assert all(one.about("observation", 4) == {"low": low, "high": high} for one in facts)

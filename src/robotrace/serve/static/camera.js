@@ -1,6 +1,7 @@
 // One camera: a `<video>` that is kept on exactly the frame that belongs to a time.
 
-import { FrameTable } from "./timeline.js";
+import { speedFor } from "./lead.js";
+import { FrameTable, ROUNDING_MS } from "./timeline.js";
 
 // A frame that was on screen before a seek to it is not presented again, and a hidden tab presents none.
 const PRESENTED_WITHIN_MS = 120;
@@ -9,17 +10,11 @@ const PRESENTED_WITHIN_MS = 120;
 const SHARES = [0.5, 0.55];
 // A video that is shorter than its table would be sought for ever.
 const MOST_ATTEMPTS = 3;
-const ROUNDING_MS = 0.002;
-// Further off than this while playing, a seek is what brings it back; nearer, a little more or less speed.
-const FAR_MS = 300;
-const NEAR_MS = 6;
-const NUDGE = 0.25;
-const NUDGE_ALL_MS = 60;
 
 /**
  * Events: `frame` (another frame is on screen while it plays), `landed` (a seek is done), `settled` (it stands still on
- * the wanted frame), `waiting` (it plays and has no data), `ended`, `failed` (the file cannot be played), `picture`
- * (`picture` or `synced` has changed).
+ * the wanted frame), `waiting` (it plays and has no data), `refused` (the browser does not let it play), `ended`,
+ * `failed` (the file cannot be played), `picture` (`picture` or `synced` has changed).
  */
 export class Camera extends EventTarget {
   /**
@@ -132,11 +127,9 @@ export class Camera extends EventTarget {
   keepWith(timeMs, rate) {
     const { video } = this;
     if (!this.playing || video.seeking || video.ended) return;
-    const off = this.clockMs - timeMs;
-    const size = Math.abs(off);
-    if (size > FAR_MS * Math.max(1, rate)) this.jump(timeMs);
-    else if (size > NEAR_MS) video.playbackRate = rate * (1 - Math.sign(off) * NUDGE * Math.min(1, size / NUDGE_ALL_MS));
-    else if (size < NEAR_MS / 2 && video.playbackRate !== rate) video.playbackRate = rate;
+    const speed = speedFor(this.clockMs - timeMs, rate, video.playbackRate);
+    if (speed === null) this.jump(timeMs);
+    else if (speed !== video.playbackRate) video.playbackRate = speed;
   }
 
   /** Notes whether the frame on screen is within one of those that belong to a frame of the clock's camera. */
@@ -226,6 +219,10 @@ export class Camera extends EventTarget {
       this.finished = true;
       this.shown = -1;
       this.#emit("ended");
+    });
+    // A browser stops a video that nobody sees, or to save energy.
+    video.addEventListener("pause", () => {
+      if (this.playing && video.paused && !video.ended) this.#emit("refused");
     });
     video.addEventListener("waiting", () => {
       if (this.playing && !video.seeking) this.#emit("waiting");

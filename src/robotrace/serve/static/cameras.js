@@ -11,6 +11,12 @@ export function videosIn(root) {
   return new Map(figures.map((figure) => [figure.dataset.camera, figure.querySelector("video")]));
 }
 
+/** What the page itself says of the cameras below `root`, as `cameras` of the episode's JSON does. */
+export function viewsIn(root) {
+  const figures = [...root.querySelectorAll("figure[data-camera]")];
+  return figures.map(({ dataset }) => ({ key: dataset.camera, name: dataset.name, frames_url: dataset.frames }));
+}
+
 function note(camera) {
   if (camera.picture === "failed") return "cannot be played";
   if (camera.picture === "before") return `from ${formatTime(camera.frames.startMs)} s`;

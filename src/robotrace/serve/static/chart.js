@@ -54,13 +54,20 @@ export class StreamChart {
     return this.layers.some((layer) => layer.overview.decimated);
   }
 
+  /** Whether a difference would be one of like and like; units that nobody said are no reason against it. */
+  get canDiffer() {
+    if (this.own.length !== 1 || this.over.length !== 1) return false;
+    const [a, b] = [this.stream.units.join(), this.over[0].stream.units.join()];
+    return !a || !b || a === b;
+  }
+
   /** Lay the streams of other charts over this one's; none for its own alone. */
   setOverlays(charts) {
     this.overlays = charts.map((chart) => chart.name);
     this.over = charts.flatMap((chart) =>
       chart.own.map((layer) => ({ ...layer, label: [layer.label, chart.name].filter(Boolean).join(" "), of: chart })),
     );
-    if (!this.over.length) this.showsDifference = false;
+    if (!this.canDiffer) this.showsDifference = false;
     this.refresh();
   }
 
@@ -74,12 +81,12 @@ export class StreamChart {
     const drawn = Boolean(this.plot);
     this.leave();
     this.layers = this.#layersNow();
-    const { stream } = this.layers[0];
     const lines = Math.max(...this.layers.map((layer) => layer.stream.columns.length));
     const isConstant = this.layers.every((layer) => layer.stream.isConstant);
-    this.shape = isConstant && !this.over.length ? "constant" : stream.isFlag ? "flag" : "scalar";
+    const isFlag = this.layers.every((layer) => layer.stream.isFlag);
+    this.shape = isConstant && !this.over.length ? "constant" : isFlag ? "flag" : "scalar";
     if (this.shape === "scalar" && (lines > 1 || this.layers.length > 1)) this.shape = "vector";
-    this.root.className = `chart ${this.shape}`;
+    this.root.dataset.shape = this.shape;
     this.lines = this.layers.flatMap((layer, number) => linesOf(layer, number, this.layers.length));
     this.place.hidden = this.shape === "constant";
     this.place.style.height = `${heightOf(this)}px`;
@@ -105,8 +112,15 @@ export class StreamChart {
     this.plot = null;
   }
 
+  /** Draw the window the stack shows now; the y axis fits what is in it. */
   draw() {
-    this.plot?.setScale("x", { min: this.stack.startMs, max: this.stack.endMs });
+    const { plot, stack } = this;
+    if (!plot) return;
+    const [min, max] = this.yRange();
+    plot.batch(() => {
+      plot.setScale("x", { min: stack.startMs, max: stack.endMs });
+      plot.setScale("y", { min, max });
+    });
   }
 
   resize() {
@@ -132,7 +146,9 @@ export class StreamChart {
       changed ||= stream !== layer.stream;
       layer.stream = stream;
     }
-    if (changed && this.plot) this.plot.setData(plotData(this), true);
+    if (!changed || !this.plot) return;
+    this.plot.setData(plotData(this), false);
+    this.draw();
   }
 
   showValues(timeMs) {

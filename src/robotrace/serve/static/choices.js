@@ -5,7 +5,11 @@ const PARAMETER = "streams";
 /** Pinned streams and what lies over them as text: `action~observation.state,reward`. */
 export function toAddress(pinned, overlays) {
   const names = [...new Set([...pinned, ...Object.keys(overlays)])];
-  return names.map((name) => [name, ...(overlays[name] ?? [])].map(encodeURIComponent).join("~")).join(",");
+  return names.map((name) => [name, ...(overlays[name] ?? [])].map(encode).join("~")).join(",");
+}
+
+function encode(name) {
+  return name.replace(/[%,~]/g, (letter) => `%${letter.charCodeAt(0).toString(16)}`);
 }
 
 /** The other way round; null when the address says nothing. */
@@ -36,13 +40,13 @@ export class Choices {
     this.place = key ? `robotrace.streams.${key}` : null;
     const kept = this.#read();
     const shared = fromAddress(new URLSearchParams(location.search).get(PARAMETER));
-    this.pinned = new Set(shared?.pinned ?? kept.pinned ?? []);
-    this.overlays = shared?.overlays ?? kept.overlays ?? {};
-    this.hidden = new Set(kept.hidden ?? []);
-    this.folded = kept.folded ?? {};
+    this.pinned = new Set(shared?.pinned ?? kept.pinned);
+    this.overlays = shared?.overlays ?? kept.overlays;
+    this.hidden = new Set(kept.hidden);
+    this.folded = kept.folded;
     for (const name of this.pinned) this.hidden.delete(name);
     // What is seen is what a copied link shows.
-    if (!shared && this.pinned.size) this.#writeAddress();
+    if (!shared) this.#writeAddress();
   }
 
   pin(name, on) {
@@ -88,12 +92,21 @@ export class Choices {
     if (address.href !== location.href) history.replaceState(history.state, "", address.href);
   }
 
+  /** What was kept, or nothing: an older page, or somebody by hand, may have written something else. */
   #read() {
+    const names = (value) => (Array.isArray(value) ? value.filter((name) => typeof name === "string") : []);
+    const entries = (value) => (value && typeof value === "object" ? Object.entries(value) : []);
+    let kept = null;
     try {
-      const kept = this.place ? JSON.parse(localStorage.getItem(this.place)) : null;
-      return kept && typeof kept === "object" ? kept : {};
+      kept = this.place && JSON.parse(localStorage.getItem(this.place));
     } catch {
-      return {};
+      // No storage, or no JSON in it.
     }
+    return {
+      pinned: names(kept?.pinned),
+      hidden: names(kept?.hidden),
+      overlays: Object.fromEntries(entries(kept?.overlays).map(([name, over]) => [name, names(over)])),
+      folded: Object.fromEntries(entries(kept?.folded).map(([group, on]) => [group, Boolean(on)])),
+    };
   }
 }

@@ -4,6 +4,7 @@ import { followAddress } from "./address.js";
 import { CameraWall, videosIn } from "./cameras.js";
 import { ChartStack } from "./charts.js";
 import { wireCopyButtons } from "./clipboard.js";
+import { CameraSides } from "./compare_cameras.js";
 import { wireKeyboard } from "./keyboard.js";
 import { loadCameras, loadSeries, rowTable, say } from "./load.js";
 import { LoopBar } from "./loop.js";
@@ -57,18 +58,6 @@ function keepRulerBelow(stage) {
   new ResizeObserver(() => workspace.style.setProperty("--stage-height", `${stage.offsetHeight}px`)).observe(stage);
 }
 
-/** Says which frame of its own each camera shows; a side without one says nothing. */
-function nameFrames(player, cameras) {
-  cameras.forEach((ofSide, index) => {
-    const [camera] = ofSide;
-    if (!camera) return;
-    const frame = camera.frameAt(player.timeMs);
-    const side = sideOf(SIDES[index]);
-    side.dataset.frame = String(frame);
-    side.querySelector(".side-frame").textContent = frame < 0 ? "" : `frame ${frame} / ${camera.frames.count - 1}`;
-  });
-}
-
 /** Both failures and the divergence, in the order of time. */
 function marksOf(twin, totalMs) {
   const marks = SIDES.flatMap((side) => {
@@ -78,7 +67,7 @@ function marksOf(twin, totalMs) {
     return episode.failure_time_s === null ? [] : [{ ...mark, timeMs: episode.failure_time_s * 1000 + beginsMs }];
   });
   const goal = twin.compared.beyond ?? twin.compared.first;
-  if (goal) marks.push({ kind: "divergence", label: "divergence", title: "Divergence", timeMs: goal.t_ms });
+  if (goal) marks.push({ kind: "divergence", label: "A ≠ B", title: "First divergence", timeMs: goal.t_ms });
   for (const mark of marks) mark.timeMs = Math.min(mark.timeMs, totalMs);
   return marks.sort((one, other) => one.timeMs - other.timeMs);
 }
@@ -154,7 +143,8 @@ async function start() {
   const player = new Player(cameras.flat(), totalMs, rows);
   const wall = new CameraWall(stage, player);
   const transport = new Transport(player);
-  player.addEventListener("time", () => nameFrames(player, cameras));
+  const sides = SIDES.map((side, index) => ({ root: sideOf(side), cameras: cameras[index] }));
+  new CameraSides(player, sides, document.getElementById("camera-choice"));
   let charts = null;
   if (twin.compared.streams.length) {
     document.getElementById("workspace").classList.add("has-charts");

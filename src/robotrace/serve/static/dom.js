@@ -29,10 +29,10 @@ const SVG = "http://www.w3.org/2000/svg";
 const PATHS = {
   pin: "M6 2.5h4l-.6 4 2.1 2.3v1.2h-7V8.8l2.1-2.3zM8 10v4",
   hide: "M2.5 8s2-3.8 5.5-3.8S13.5 8 13.5 8 11.5 11.8 8 11.8 2.5 8 2.5 8zM3 13 13 3",
-  layers: "M8 2.5 14 5.5 8 8.5 2 5.500zM2.5 8.5 8 11.300l5.5-2.8",
-  minus: "M3 5.500h10M3 10.500h10",
+  layers: "M8 2.5 14 5.5 8 8.5 2 5.5zM2.5 8.5 8 11.3l5.5-2.8",
+  minus: "M3 5.5h10M3 10.5h10",
   fold: "M6 4l4 4-4 4",
-  lock: "M4.5 7.500h7v6h-7zM6 7.500V5.300a2 2 0 0 1 4 0v2.2",
+  lock: "M4.5 7.5h7v6h-7zM6 7.5V5.3a2 2 0 0 1 4 0v2.2",
 };
 
 /** An icon of the streams' tools, drawn like those of the pages. */

@@ -1,7 +1,7 @@
 // The episode page: fetches what is drawn, and wires player, cameras, transport and charts to one clock.
 
 import { followAddress } from "./address.js";
-import { CameraWall, videosIn } from "./cameras.js";
+import { CameraWall, videosIn, viewsIn } from "./cameras.js";
 import { ChartStack } from "./charts.js";
 import { wireCopyButtons } from "./clipboard.js";
 import { wireKeyboard } from "./keyboard.js";
@@ -16,11 +16,12 @@ async function start() {
   const page = document.getElementById("episode");
   const workspace = document.getElementById("workspace");
   if (!workspace) return;
-  const twin = await (await fetch(page.dataset.json)).json();
   const stage = document.getElementById("player");
-  const [series, cameras] = await Promise.all([
-    loadSeries(twin.series_url),
-    loadCameras(twin.cameras, videosIn(stage)),
+  // Nothing waits for the other: the page names what the JSON would name, too.
+  const [twin, series, cameras] = await Promise.all([
+    fetch(page.dataset.json).then((answer) => answer.json()),
+    loadSeries(workspace.dataset.series),
+    loadCameras(viewsIn(stage), videosIn(stage)),
   ]);
 
   const rows = rowTable(series.streams);

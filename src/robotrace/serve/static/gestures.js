@@ -9,7 +9,7 @@ const KEY_ZOOM = 0.6;
 const KEY_PAN = 0.25;
 const LONG_STEP = 10;
 
-/** Wires a stack's plots. The stack answers: `timeAtPixel`, `zoomTo`, `zoomBy`, `panBy`, `resetZoom`, `pointAt`, `onSeek`. */
+/** Moves a stack's window, and seeks, as the pointer and the keys say; `list` is the element its plots are in. */
 export class Gestures {
   constructor(stack, list, ruler) {
     this.stack = stack;
@@ -43,6 +43,8 @@ export class Gestures {
   #down(event) {
     if (!event.target.closest(".plot") || event.button !== 0) return;
     const x = this.#x(event);
+    // The first finger: whatever was down before has been lost sight of.
+    if (event.isPrimary) this.pointers.clear();
     this.pointers.set(event.pointerId, x);
     if (this.pointers.size === 2) {
       const [a, b] = this.pointers.values();
@@ -51,12 +53,13 @@ export class Gestures {
     } else if (event.pointerType === "touch") {
       this.drag = { kind: "touch", from: x, last: x, moved: false };
     } else {
-      this.list.setPointerCapture(event.pointerId);
       this.drag = { kind: event.shiftKey ? "pan" : "zoom", from: x, last: x, moved: false };
     }
   }
 
   #move(event) {
+    // The button was let go of elsewhere.
+    if (this.drag && event.pointerType === "mouse" && !event.buttons) this.#cancel(event);
     const { drag, stack } = this;
     const x = this.#x(event);
     if (this.pointers.has(event.pointerId)) this.pointers.set(event.pointerId, x);
@@ -68,13 +71,16 @@ export class Gestures {
       const [a, b] = this.pointers.values();
       const apart = Math.max(8, Math.abs(a - b));
       const middle = (a + b) / 2;
+      // What was between the fingers stays between them.
+      stack.zoomBy(drag.apart / apart, drag.middle);
       stack.panBy((drag.middle - middle) / stack.plotWidth);
-      stack.zoomBy(drag.apart / apart, middle);
       Object.assign(drag, { apart, middle });
       return;
     }
-    drag.moved ||= Math.abs(x - drag.from) > DRAG_PIXELS;
-    if (!drag.moved) return;
+    if (!drag.moved && Math.abs(x - drag.from) <= DRAG_PIXELS) return;
+    // Not before: a click belongs to the plot. A finger has been captured by what it touched.
+    if (!drag.moved && drag.kind !== "touch") this.list.setPointerCapture(event.pointerId);
+    drag.moved = true;
     if (drag.kind === "zoom") this.#select(drag.from, x);
     else if (drag.kind === "pan" || stack.isZoomed) stack.panBy((drag.last - x) / stack.plotWidth);
     else stack.onSeek(stack.timeAtPixel(x));

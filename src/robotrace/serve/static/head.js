@@ -30,7 +30,7 @@ export class ChartHead {
 
   #name() {
     const { stream, name } = this.chart;
-    const heading = element("h3", "chart-name", nameWithin(name, this.group));
+    const heading = element("h2", "chart-name", nameWithin(name, this.group));
     heading.title = `${name}: ${stream.artifact}.npz · ${stream.dtype} · ${stream.count} × [${stream.shape.join(", ")}]`;
     return heading;
   }
@@ -63,11 +63,9 @@ export class ChartHead {
     const tools = element("div", "chart-actions");
     if (this.suggestion && !chart.over.length) {
       const { name } = this.suggestion;
-      tools.append(
-        button("suggestion", `+ ${name}`, `Draw ${name} over it`, () => list.setOverlays(chart, [name])),
-      );
+      tools.append(button("suggestion", `+ ${name}`, `Draw ${name} over it`, () => list.setOverlays(chart, [name])));
     }
-    if (chart.over.length === 1 && chart.own.length === 1) {
+    if (chart.canDiffer) {
       const toggle = button("suggestion", "Difference", `${chart.name} − ${chart.over[0].label}`, () =>
         chart.setDifference(!chart.showsDifference),
       );

@@ -12,7 +12,8 @@ export class TextLane {
   constructor(stack, text, source) {
     this.stack = stack;
     this.name = text.name;
-    this.labels = [];
+    // What was said is searched for, as the columns of a chart are.
+    this.labels = [...new Set(text.rows.map(([, words]) => words))];
     this.isFlag = true;
     this.layers = [];
     this.left = [];
@@ -20,12 +21,13 @@ export class TextLane {
     this.plot = null;
     this.rows = text.rows.map(([timeMs, words]) => [timeMs + (source.offsetMs ?? 0), words]);
     this.times = this.rows.map(([timeMs]) => timeMs);
-    this.root = element("article", "chart text");
+    this.root = element("article", "chart");
+    this.root.dataset.shape = "text";
     this.root.dataset.stream = text.name;
     this.value = element("span", "legend-value", "–");
     this.band = element("div", "plot lane");
     const head = element("header", "chart-head");
-    head.append(element("h3", "chart-name", [source.label, text.name].filter(Boolean).join(" ")), this.value);
+    head.append(element("h2", "chart-name", [source.label, text.name].filter(Boolean).join(" ")), this.value);
     this.head = { place() {} };
     this.root.append(head, this.band, this.#list(text));
   }

@@ -1,6 +1,6 @@
 // The lines of a chart by name, with their values under the cursor.
 
-import { button, element, iconButton } from "./dom.js";
+import { button, element } from "./dom.js";
 import { formatValue } from "./series.js";
 
 const ENTRIES = 10;
@@ -16,26 +16,56 @@ export class Legend {
     this.onRemove = onRemove;
     this.root = element("div", "legend");
     this.root.setAttribute("aria-live", "off");
-    this.values = [];
-    for (const layer of layers) this.#addLayer(layer, lines.filter((line) => line.layer === layer));
+    this.values = new Map();
+    const linesOf = (layer) => lines.filter((line) => line.layer === layer);
+    if (layers.length > 1 && sameColumns(layers)) {
+      const all = layers.map(linesOf);
+      this.root.append(this.#names(layers), this.#row(all[0].map((_, column) => all.map((one) => one[column]))));
+      return;
+    }
+    for (const layer of layers) {
+      const row = this.#row(linesOf(layer).map((line) => [line]));
+      // The unit of the chart's own stands in its head.
+      if (layer.removable && layer.overview.unit) row.prepend(element("span", "unit", layer.overview.unit));
+      if (layer.label) row.prepend(element("span", "layer-name", layer.label));
+      if (layer.removable) row.append(this.#remover(layer));
+      this.root.append(row);
+    }
   }
 
   /** The values in force at a time. */
   show(timeMs) {
-    this.lines.forEach((line, index) => {
+    for (const [line, target] of this.values) {
       const text = valueAt(line, timeMs);
-      const target = this.values[index];
       if (target.textContent !== text) target.textContent = text;
-    });
+    }
   }
 
-  #addLayer(layer, lines) {
+  /** Which dashes are whose, where the layers share their columns' names and colours. */
+  #names(layers) {
+    const row = element("div", "legend-layers");
+    layers.forEach((layer, number) => {
+      const name = element("span", "layer-name");
+      name.append(element("i", swatch(number)), layer.label);
+      row.append(name);
+      if (layer.removable) row.append(this.#remover(layer));
+    });
+    return row;
+  }
+
+  #remover(layer) {
+    const remove = button("legend-more", "×", `Remove ${layer.label}`, () => this.onRemove(layer));
+    remove.setAttribute("aria-label", `Remove ${layer.label}`);
+    return remove;
+  }
+
+  /** An entry for each group of lines that are shown and hidden together. */
+  #row(groups) {
     const row = element("div", "legend-layer");
-    if (layer.label) row.append(element("span", "layer-name", layer.label));
-    for (const line of lines) row.append(this.#entry(line, lines.length === 1));
-    const rest = lines.length - ENTRIES;
+    const entries = groups.map((lines) => this.#entry(lines, groups.length === 1));
+    row.append(...entries);
+    const rest = entries.length - ENTRIES;
     if (rest > 0) {
-      const entries = [...row.querySelectorAll(".legend-entry")];
       entries.slice(ENTRIES).forEach((entry) => (entry.hidden = true));
       const more = button("legend-more", `+${rest}`, "Name the other lines too", () => {
         for (const entry of entries) entry.hidden = false;
@@ -43,37 +73,53 @@ export class Legend {
       });
       row.append(more);
     }
-    if (layer.removable) {
-      row.append(button("legend-more", "×", `Remove ${layer.label}`, () => this.onRemove(layer)));
-      row.lastChild.setAttribute("aria-label", `Remove ${layer.label}`);
-    }
-    this.root.append(row);
+    return row;
   }
 
-  #entry(line, single) {
+  #entry(lines, single) {
+    const [line] = lines;
     const entry = single
       ? element("span", "legend-entry")
-      : button("legend-entry", undefined, "", () => this.#toggle(entry, line));
-    entry.append(element("i", `swatch line-${line.colour}${line.dash ? " dashed" : ""}`));
+      : button("legend-entry", undefined, "", () => this.#toggle(entry, lines));
     if (!single) {
       entry.setAttribute("aria-pressed", "true");
       entry.title = "Show or hide this line";
     }
-    if (!single || line.isNamed) entry.append(element("span", "legend-label", line.label));
-    const value = element("span", "legend-value", "–");
-    entry.append(value);
-    this.values.push(value);
+    const named = !single || line.isNamed;
+    if (named && lines.length > 1) entry.append(element("span", "legend-label", line.label));
+    for (const one of lines) {
+      const value = element("span", "legend-value", "–");
+      entry.append(element("i", `${swatch(one.dash)} line-${one.colour}`));
+      if (named && lines.length === 1) entry.append(element("span", "legend-label", line.label));
+      entry.append(value);
+      this.values.set(one, value);
+    }
     const unit = line.layer.overview.units[line.column];
     // One unit for all lines stands beside the stream's name.
     if (unit && !line.layer.overview.unit) entry.append(element("span", "legend-unit", unit));
     return entry;
   }
 
-  #toggle(entry, line) {
-    line.shown = !line.shown;
-    entry.setAttribute("aria-pressed", String(line.shown));
-    this.onToggle(line);
+  #toggle(entry, lines) {
+    const shown = !lines[0].shown;
+    entry.setAttribute("aria-pressed", String(shown));
+    for (const line of lines) {
+      line.shown = shown;
+      this.onToggle(line);
+    }
   }
+}
+
+function swatch(dash) {
+  return `swatch${dash ? " dashed" : ""}`;
+}
+
+function sameColumns(layers) {
+  const [{ overview: first }] = layers;
+  const differ = (a, b) => a.length > 0 && b.length > 0 && a.join() !== b.join();
+  const isSame = ({ overview: { labels, units } }) =>
+    labels.join("\n") === first.labels.join("\n") && !differ(units, first.units);
+  return first.columns.length > 1 && layers.every(isSame);
 }
 
 /** The value of a line in force at a time, as text. */

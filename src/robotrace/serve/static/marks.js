@@ -1,7 +1,7 @@
 // What happened when: the failure, the findings, and where pictures are missing; on the scrubber and in the charts.
 
 import { button, element } from "./dom.js";
-import { formatTime } from "./timeline.js";
+import { ROUNDING_MS, formatTime } from "./timeline.js";
 
 // A camera's pictures are missing where the next one takes so many times as long as usual, and this at the least.
 const GAP_FACTOR = 6;
@@ -9,7 +9,6 @@ const GAP_MS = 250;
 const MOST_GAPS = 50;
 // Of the time line: nearer to each other two labels cannot be read.
 const NEAR_SHARE = 0.01;
-const ROUNDING_MS = 0.002;
 
 /**
  * The marks of an episode, in the order of time.

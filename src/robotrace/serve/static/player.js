@@ -1,12 +1,7 @@
 // The one clock of the page, and the cameras that follow it. While they play, one of them is the clock.
 
-import { FrameTable } from "./timeline.js";
-
-// Streams that end this little after the last picture are not worth a clock without one.
-const TAIL_MS = 100;
-// A hidden tab ticks rarely: the clock stands still there rather than jump.
-const LONGEST_TICK_MS = 250;
-const ROUNDING_MS = 0.002;
+import { Ticker, chooseLeader, lastMsOf } from "./lead.js";
+import { FrameTable, ROUNDING_MS } from "./timeline.js";
 
 /**
  * Holds the current time, and keeps every camera on the frame of its own that belongs to it.
@@ -36,6 +31,7 @@ export class Player extends EventTarget {
     this.loop = null; // { startMs, endMs, on }
     this.active = Math.max(0, cameras.findIndex((camera) => !camera.failed));
     this.leader = null; // the camera that is the clock
+    this.ticker = new Ticker((passedMs) => this.#tick(passedMs));
     this.followersMs = null; // the time that the paused followers were told last
     for (const camera of cameras) this.#listen(camera);
   }
@@ -85,7 +81,7 @@ export class Player extends EventTarget {
     this.#emit("state");
     if (loop?.on && (this.timeMs < loop.startMs - ROUNDING_MS || this.timeMs >= loop.endMs - ROUNDING_MS)) {
       this.#moveTo(loop.startMs);
-    } else if (this.timeMs >= this.#lastMs() - ROUNDING_MS) {
+    } else if (this.timeMs >= lastMsOf(this.cameras, this.totalMs) - ROUNDING_MS) {
       this.#moveTo(0);
     }
     this.#drive();
@@ -131,14 +127,6 @@ export class Player extends EventTarget {
     else if (!this.playing) camera.show(this.timeMs);
     if (this.playing) this.#drive();
     else this.#settle();
-  }
-
-  /** Where playing ends: with the last frame, unless the streams go on well beyond it. */
-  #lastMs() {
-    const playable = this.cameras.filter((camera) => !camera.failed);
-    const endMs = Math.max(-Infinity, ...playable.map((camera) => camera.frames.endMs));
-    if (this.totalMs - endMs > TAIL_MS) return this.totalMs;
-    return Math.max(...playable.map((camera) => camera.frames.startOf(camera.frames.count - 1)));
   }
 
   #halt() {
@@ -190,27 +178,16 @@ export class Player extends EventTarget {
   }
 
   /** Starts the cameras that have a picture of the current time, stops the others, and says who is the clock. */
-  #drive(now = performance.now()) {
+  #drive() {
     const { timeMs, rate } = this;
     for (const camera of this.cameras) {
       if (camera.runsAt(timeMs)) camera.play(timeMs, rate);
       else if (camera.playing || camera.picture !== camera.coverage(timeMs)) camera.show(timeMs);
     }
     const before = this.leader;
-    this.leader = this.#choose();
+    this.leader = chooseLeader(this.cameras, this.camera, before, timeMs);
     if (this.leader && this.leader !== before) this.leader.video.playbackRate = rate;
-    if (!this.leader) this.#tick(now);
-  }
-
-  #choose() {
-    const { camera, leader, timeMs } = this;
-    const led = leader?.runsAt(timeMs);
-    if (camera?.runsAt(timeMs)) {
-      // One that has only begun would hold up the others, or bring them back.
-      const abreast = camera.running && camera.presented >= camera.frames.frameAt(timeMs);
-      if (!led || leader === camera || abreast) return camera;
-    }
-    return led ? leader : (this.cameras.find((other) => other.runsAt(timeMs)) ?? null);
+    if (!this.leader) this.ticker.start();
   }
 
   #listen(camera) {
@@ -265,7 +242,7 @@ export class Player extends EventTarget {
       return;
     }
     this.#moveTo(camera.frames.startOf(camera.frames.count - 1));
-    if (this.timeMs >= this.#lastMs() - ROUNDING_MS) this.#halt();
+    if (this.timeMs >= lastMsOf(this.cameras, this.totalMs) - ROUNDING_MS) this.#halt();
     else this.#drive();
   }
 
@@ -288,25 +265,20 @@ export class Player extends EventTarget {
     else this.#showAll();
   }
 
-  /** The browser's clock, while no camera is one. */
-  #tick(before) {
-    if (this.ticking) return;
-    this.ticking = true;
-    requestAnimationFrame((now) => {
-      this.ticking = false;
-      if (!this.playing || this.leader) return;
-      const passed = Math.min(Math.max(0, now - before), LONGEST_TICK_MS);
-      const timeMs = this.timeMs + passed * this.rate;
-      if (this.loop?.on && timeMs >= this.loop.endMs) {
-        this.#jump(this.loop.startMs);
-      } else if (timeMs >= this.totalMs) {
-        this.#moveTo(this.totalMs);
-        this.#halt();
-      } else {
-        this.#moveTo(timeMs);
-        this.#drive(now);
-      }
-    });
+  /** The browser's clock has gone on, and no camera is one; returns whether it is still needed. */
+  #tick(passedMs) {
+    if (!this.playing || this.leader) return false;
+    const timeMs = this.timeMs + passedMs * this.rate;
+    if (this.loop?.on && timeMs >= this.loop.endMs) {
+      this.#jump(this.loop.startMs);
+    } else if (timeMs >= this.totalMs) {
+      this.#moveTo(this.totalMs);
+      this.#halt();
+    } else {
+      this.#moveTo(timeMs);
+      this.#drive();
+    }
+    return this.playing && !this.leader;
   }
 
   #emit(name) {

@@ -11,10 +11,13 @@ const HEIGHT = { constant: 0, flag: 42, scalar: 84, vector: 128 };
 const FLAG_LANE = 18;
 const MOST_LANES = 8;
 const PLOT_PADDING = 7;
+const WIDTH = 1.25;
+// A line of more samples than pixels: one of at most a pixel is drawn several times as fast, and looks the same.
+const THIN = 1;
 // Of a flag's lane: the rest keeps it apart from the next.
 const FLAG_FILL = 0.8;
 const MOST_MEANINGS = 5;
-const MEANING_LETTERS = 8;
+const AXIS_LETTERS = 8;
 const AXIS_FONT = "11px system-ui, sans-serif";
 const DASHES = [[], [6, 3], [2, 2], [8, 2, 2, 2]];
 // Samples this far apart are worth a dot each: one sees what was measured and what is only drawn between.
@@ -110,6 +113,7 @@ function windowed(build, stack) {
   return (plot, index) => {
     const time = plot.data[index][0];
     const [first, last] = rowsWithin(time, stack.startMs, stack.endMs);
+    plot.series[index].width = last - first > stack.plotWidth ? THIN : WIDTH;
     return time.length && first <= last ? build(plot, index, first, last) : null;
   };
 }
@@ -160,10 +164,8 @@ export function plotData({ lines, shape }) {
   return [null, ...lines.map((line, index) => [line.stream.time, values(line, index)])];
 }
 
-function meaningText(stream, value) {
-  const text = stream.meanings[value];
-  if (text === undefined) return "";
-  return text.length > MEANING_LETTERS ? `${text.slice(0, MEANING_LETTERS - 1)}…` : text;
+function short(text) {
+  return text.length > AXIS_LETTERS ? `${text.slice(0, AXIS_LETTERS - 1)}…` : text;
 }
 
 /** What stands at the y axis: true and false, what integers mean, or numbers. */
@@ -171,16 +173,17 @@ function yLabels(chart) {
   const { shape, lines, stream } = chart;
   if (shape === "flag") {
     if (lines.length === 1) return { splits: () => [0, FLAG_FILL], values: ["false", "true"] };
-    const short = (line) => (line.label.length > MEANING_LETTERS ? `${line.label.slice(0, MEANING_LETTERS - 1)}…` : line.label);
     return {
       splits: () => lines.map((_, index) => lines.length - 1 - index + FLAG_FILL / 2),
-      values: lines.map(short),
+      values: lines.map((line) => short(line.label)),
     };
   }
-  if (stream.meanings && stream.meanings.length <= MOST_MEANINGS && lines.length === 1) {
+  const { meanings } = stream;
+  if (meanings && meanings.length <= MOST_MEANINGS && lines.length === 1) {
+    const isInView = ({ scales }, value) => value >= scales.y.min && value <= scales.y.max;
     return {
-      splits: (plot) => stream.meanings.map((_, value) => value).filter((value) => value >= plot.scales.y.min && value <= plot.scales.y.max),
-      values: (_plot, splits) => splits.map((value) => meaningText(stream, value)),
+      splits: (plot) => [...meanings.keys()].filter((value) => isInView(plot, value)),
+      values: (_plot, splits) => splits.map((value) => short(meanings[value])),
     };
   }
   return { splits: undefined, values: (_plot, splits) => splits.map(axisText) };
@@ -196,7 +199,7 @@ export function plotOptions(chart) {
   const [linear, stepped] = [uPlot.paths.linear(), uPlot.paths.stepped({ align: 1 })];
   return {
     mode: 2,
-    width: stack.plotWidth + AXIS_WIDTH + RIGHT_PADDING,
+    width: stack.fullWidth,
     height: heightOf(chart),
     padding: [PLOT_PADDING, RIGHT_PADDING, PLOT_PADDING, 0],
     legend: { show: false },
@@ -204,7 +207,7 @@ export function plotOptions(chart) {
     cursor: { show: false },
     scales: {
       x: { time: false, auto: false, range: () => [stack.startMs, stack.endMs] },
-      y: { auto: false, range: () => chart.yRange() },
+      y: { auto: false, range: (_plot, low, high) => (low === null ? chart.yRange() : [low, high]) },
     },
     axes: [
       {
@@ -236,7 +239,7 @@ export function plotOptions(chart) {
         stroke: () => themeColour(`--line-${line.colour}`),
         fill: flag ? () => `color-mix(in srgb, ${themeColour(`--line-${line.colour}`)} 28%, transparent)` : undefined,
         fillTo: flag ? () => lines.length - 1 - index : undefined,
-        width: 1.25,
+        width: WIDTH,
         dash: dashOf(line),
         points: { show: false },
         paths: windowed(line.stream.isContinuous ? linear : stepped, stack),

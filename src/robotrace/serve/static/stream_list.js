@@ -2,7 +2,7 @@
 
 import { Choices } from "./choices.js";
 import { button, element, icon, isPageKey } from "./dom.js";
-import { arrange, groupOf, matches, overlayChoices, overlayFor } from "./groups.js";
+import { arrange, matches, overlayChoices, overlayFor } from "./groups.js";
 import { choose } from "./picker.js";
 
 // A handful is seen at a glance.
@@ -34,7 +34,9 @@ export class StreamList {
   /** Put every chart where it belongs now. */
   arrange() {
     const { choices } = this;
+    const order = [...choices.pinned];
     const pinned = this.charts.filter((chart) => choices.pinned.has(chart.name));
+    pinned.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
     const rest = arrange(this.charts.filter((chart) => !choices.pinned.has(chart.name)));
     const groups = pinned.length ? [{ key: PINNED, items: pinned, isFolded: false }, ...rest] : rest;
     const alone = groups.length === 1;
@@ -95,14 +97,25 @@ export class StreamList {
 
   async chooseOverlay(chart) {
     const suggested = overlayFor(chart, this.numeric);
-    const choices = overlayChoices(chart, this.numeric).map((other) => ({
+    const others = overlayChoices(chart, this.numeric).filter(({ name }) => !chart.overlays?.includes(name));
+    const choices = others.map((other) => ({
       name: other.name,
-      note: other === suggested ? "suggested" : other.labels.length === 1 ? "1 column" : `${other.labels.length} columns`,
+      note: other === suggested ? "suggested" : columnsOf(other),
       matches: (query) => matches(query, other.name, other.labels),
     }));
     const picked = await choose(this.root, `Overlay on ${chart.name}`, choices);
     if (picked) this.setOverlays(chart, [...new Set([...(chart.overlays ?? []), picked.name])]);
     chart.root.querySelector(`[aria-label^="Overlay "]`)?.focus();
+  }
+
+  /** Make sure that a stream is not folded away, hidden or searched away: somebody points at it. */
+  reveal(name) {
+    const group = this.groups.find(({ items }) => items.some((chart) => chart.name === name));
+    if (!group) return;
+    group.isFolded = false;
+    this.choices.hide(name, false);
+    this.search.value = "";
+    this.filter();
   }
 
   focusSearch() {
@@ -141,7 +154,8 @@ export class StreamList {
         this.choices.fold(key, group.isFolded);
         this.filter();
       });
-      group.toggle.append(icon("fold"), element("span", "group-name", key), element("span", "count", String(items.length)));
+      const count = element("span", "count", String(items.length));
+      group.toggle.append(icon("fold"), element("span", "group-name", key), count);
       root.append(group.toggle);
     }
     root.append(body);
@@ -152,7 +166,8 @@ export class StreamList {
   #buildTools() {
     const box = element("label", "stream-search");
     this.search = element("input", "stream-filter");
-    Object.assign(this.search, { type: "search", placeholder: "Search streams", autocomplete: "off", spellcheck: false });
+    const asIs = { autocomplete: "off", spellcheck: false };
+    Object.assign(this.search, { type: "search", placeholder: "Search streams", ...asIs });
     this.search.setAttribute("aria-label", "Search streams and columns");
     this.search.setAttribute("aria-keyshortcuts", "/");
     box.append(this.search, element("kbd", "", "/"));
@@ -173,8 +188,13 @@ export class StreamList {
       this.search.value = "";
       this.filter();
     });
+    document.addEventListener("robotrace:show-stream", (event) => this.reveal(event.detail.name));
     document.addEventListener("keydown", (event) => {
       if (event.key === "/" && isPageKey(event) && this.focusSearch()) event.preventDefault();
     });
   }
+}
+
+function columnsOf({ labels }) {
+  return labels.length === 1 ? "1 column" : `${labels.length} columns`;
 }

@@ -2,7 +2,7 @@
 
 // A frame's start as a link, a frame callback (microseconds) and the table (a rounded product) write it differs in its
 // last digits: a time this little before a frame means that frame. No frame lasts less.
-const ROUNDING_MS = 0.002;
+export const ROUNDING_MS = 0.002;
 
 /** Index of the last value <= wanted in a sorted array, -1 when there is none. */
 export function lastAtOrBefore(sorted, wanted, end = sorted.length) {
