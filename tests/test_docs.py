@@ -144,6 +144,9 @@ def test_every_command_is_one_that_ci_or_a_test_runs() -> None:
         "robotrace import low_dim.hdf5 --dry-run",  # tests/cli/test_import.py
         "robotrace reproduce 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11",  # tests/cli/test_reproduce.py
         "robotrace render 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11 -o fall.mp4",  # tests/cli/test_render.py
+        "robotrace export 6d0c4a1e-3b0f-4c57-9a53-0d8b1f6f2a11\n"
+        "robotrace export @failures.txt --format hdf5 -o failures",  # tests/cli/test_export.py
+        "robotrace serve --trace-url 'https://jaeger.example/trace/{trace_id}'",  # tests/serve/test_trace_links.py
     }
     assert {block.strip() for document in OTHERS for block in blocks(document, "bash")} == known
 
