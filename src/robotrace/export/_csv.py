@@ -17,7 +17,7 @@ import numpy as np
 from robotrace.export._episode import ExportError, Window
 from robotrace.export._leaves import Leaf, Streams
 
-__all__ = ["write_csv"]
+__all__ = ["table_bytes", "write_csv"]
 
 _MOST_COLUMNS = 1024
 """Of a stream: more are an image."""
@@ -28,6 +28,15 @@ _MOST_SORTED = 1_000_000
 
 _Row = tuple[int, int, list[str]]
 """Time in ns, number of the stream, and cells."""
+
+
+def table_bytes(streams: Streams, window: Window) -> int:
+    """What the streams that may be in the table take in their own types."""
+    return sum(
+        leaf.rows * leaf.columns * leaf.dtype.itemsize
+        for leaf in streams.leaves
+        if leaf.columns <= _MOST_COLUMNS and (window.streams is None or leaf.name in window.streams)
+    )
 
 
 def write_csv(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robotrace.errors import ConfigurationError
+from robotrace.export._csv import table_bytes, write_csv
 from robotrace.export._episode import Exported, ExportedEpisode, ExportError, Window
 from robotrace.export._leaves import open_streams
 
@@ -90,7 +91,8 @@ def export_episode(
     part = Path(name)
     try:
         with open_streams(episode) as streams:
-            if most_bytes is not None and streams.bytes_size > most_bytes:
+            size = table_bytes(streams, window or Window()) if format_name == "csv" else streams.bytes_size
+            if most_bytes is not None and size > most_bytes:
                 raise ExportError(f"its arrays are larger than {most_bytes // 1024**2} MiB")
             if format_name == "hdf5":
                 from robotrace.export._hdf5 import write_hdf5
@@ -110,8 +112,6 @@ def export_episode(
 
                         exported.streams = write_mcap(file, episode, streams, exported.left_out, ticks.one)
                     else:
-                        from robotrace.export._csv import write_csv
-
                         exported.streams = write_csv(file, streams, exported.left_out, ticks.one, window or Window())
         exported.size = part.stat().st_size
         # As any file of this user: a temporary one is private.

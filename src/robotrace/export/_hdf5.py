@@ -29,6 +29,8 @@ _SLOTS = ("sensors", "actions")
 _TEXTS = ("otel", "findings", "reproduction")
 """As datasets: an attribute holds 64 KiB."""
 _LONGEST_ATTRIBUTE = 8192
+_MOST_ROW = 64 * 1024 * 1024
+"""Bytes of one row: it is in memory as a whole."""
 
 
 def write_hdf5(path: Path, episode: ExportedEpisode, left_out: dict[str, str], on_bytes: Callable[[int], None]) -> int:
@@ -93,6 +95,8 @@ def _attributes(episode: ExportedEpisode) -> dict[str, Any]:
 def _why_not(group: Any, key: str, member: NpzMember) -> str | None:
     if member.dtype.kind not in "biufcSU":
         return f"its type {member.dtype}"
+    if member.dtype.itemsize * int(np.prod(member.shape[1:], dtype=np.float64)) > _MOST_ROW:
+        return f"its rows are larger than {_MOST_ROW // 1024**2} MiB"
     parts = key.split("/")
     # A path in HDF5: "/x" is at the root, "." no name.
     if any(part in ("", ".") for part in parts) or "\0" in key:

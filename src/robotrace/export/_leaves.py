@@ -27,6 +27,8 @@ _MOST_ROWS = 16 * 1024
 """A block's: with 8 bytes a row for the times, a thousand streams take less than 400 MB."""
 _MOST_ITEMS = 16 * 1024 * 1024
 """Bytes of one row of several lengths: what offsets promise is not believed."""
+_MOST_ROW = 64 * 1024 * 1024
+"""Bytes of one row: it is in memory as a whole."""
 _TEXT_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r")
 
 
@@ -174,6 +176,8 @@ def _leaves_of(npz: NpzFile, slot: str) -> tuple[list[Leaf], dict[str, str]]:
             left_out[name] = "its rows have rows of several lengths"
         elif member.dtype.kind not in "biufUS" or member.dtype.itemsize == 0 or member.dtype.name in _TOO_LONG:
             left_out[name] = f"its type {member.dtype}"
+        elif math.prod(member.shape[1:]) * member.dtype.itemsize > _MOST_ROW:
+            left_out[name] = f"its rows are larger than {_MOST_ROW // 1024**2} MiB"
         elif offsets is not None and (offsets.dtype.kind not in "iu" or len(offsets.shape) != 1 or not offsets.rows):
             left_out[name] = "its offsets are none"
         elif offsets is not None:

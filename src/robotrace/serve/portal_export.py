@@ -30,6 +30,8 @@ _WAITING = 8
 _PATIENCE_S = 20.0
 _MOST_BYTES = 2 * 1024**3
 """Of an episode's arrays, unpacked: more is for ``robotrace export``, on a machine of one's own."""
+_MOST_CSV_BYTES = 256 * 1024**2
+"""Of what becomes text, a value at a time: two minutes."""
 _CHUNK_BYTES = 256 * 1024
 
 _making = threading.BoundedSemaphore(_AT_ONCE)
@@ -145,8 +147,9 @@ def _make(
     try:
         with contextlib.ExitStack() as files:
             paths = {kind: files.enter_context(services.store.local_file(key)) for kind, key in wanted.items()}
+            most = min(_MOST_BYTES, _MOST_CSV_BYTES) if format_name == "csv" else _MOST_BYTES
             whole = ExportedEpisode(episode.episode_id, episode.about, episode.metadata, paths)
-            made = export_episode(whole, format_name, folder / "export", window=window, most_bytes=_MOST_BYTES)
+            made = export_episode(whole, format_name, folder / "export", window=window, most_bytes=most)
         return made.path.open("rb")
     except ExportError as error:
         raise HTTPException(422, f"{error}; on your own machine: robotrace export {episode.episode_id}") from error

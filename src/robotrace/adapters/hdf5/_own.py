@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -72,8 +73,14 @@ def scan(file: h5py.File, path: Path, fps: float | None) -> FileSummary:
 
 
 def identity(file: h5py.File) -> list[str]:
-    """What tells its episode from every other one."""
-    return [as_text(file.attrs.get("episode_id")) or ""]
+    """What tells its episode from every other one: its id, the shapes of everything, its actions."""
+    digest = hashlib.sha256()
+    for slot, key, item in _arrays(file):
+        digest.update(f"{slot}/{key} {item.dtype} {item.shape}\n".encode())
+        if slot == "actions":
+            for block in _blocks(item):
+                digest.update(block)
+    return [as_text(file.attrs.get("episode_id")) or "", digest.hexdigest()]
 
 
 def labelled(file: h5py.File, facts: EpisodeFacts) -> EpisodeFacts:
@@ -98,6 +105,7 @@ def write(summary: FileSummary, folder: Path) -> EncodedEpisode:
         RobotraceError: The file is broken; nothing is written then.
     """
     with open_file(summary.path) as file, reading(summary.path.name):
+        metadata = json.loads(as_text(file["metadata"][()]) or "{}") if "metadata" in file else {}
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".encoding-", dir=folder) as name:
             private = Path(name)
@@ -117,7 +125,6 @@ def write(summary: FileSummary, folder: Path) -> EncodedEpisode:
                 if (private / file_name).exists():
                     shutil.move(private / file_name, target)
                     found[slot] = EncodedArtifact(slot, target, target.stat().st_size)
-        metadata = json.loads(as_text(file["metadata"][()]) or "{}") if "metadata" in file else {}
         return EncodedEpisode(
             folder,
             summary,
