@@ -3,8 +3,10 @@
 import { speedFor } from "./lead.js";
 import { FrameTable, ROUNDING_MS } from "./timeline.js";
 
-// A frame that was on screen before a seek to it is not presented again, and a hidden tab presents none.
-const PRESENTED_WITHIN_MS = 120;
+// A frame that was on screen before a seek to it is not presented again: it is waited for this long.
+const SAME_FRAME_MS = 120;
+// Any other one is, late on a busy machine; but a hidden tab presents none.
+const OTHER_FRAME_MS = 3000;
 // Chromium leaves out a seek to the time it last stopped at, even when it has moved on since: no two in a row are to
 // the same one.
 const SHARES = [0.5, 0.55];
@@ -42,6 +44,7 @@ export class Camera extends EventTarget {
     this.shown = -1; // the frame it was last brought to; -1: not known
     this.target = -1; // the frame of the seek under way
     this.presented = -1; // the frame last seen on screen since that seek began
+    this.before = -1; // the one that was on screen when it began
     this.settledOn = -1;
     this.attempts = 0;
     this.seeks = 0;
@@ -169,6 +172,7 @@ export class Camera extends EventTarget {
       return;
     }
     this.target = this.wanted;
+    if (this.presented >= 0) this.before = this.presented;
     this.presented = -1;
     this.#seekTo(this.wanted);
   }
@@ -195,7 +199,7 @@ export class Camera extends EventTarget {
       if (this.playing || this.target >= 0 || this.shown !== this.wanted) return;
       this.presented = this.wanted;
       finish();
-    }, PRESENTED_WITHIN_MS);
+    }, this.before === this.wanted ? SAME_FRAME_MS : OTHER_FRAME_MS);
   }
 
   #follow() {
@@ -234,9 +238,12 @@ export class Camera extends EventTarget {
     const next = () => (exact ? video.requestVideoFrameCallback(onFrame) : requestAnimationFrame(onFrame));
     const onFrame = (_now, metadata) => {
       if (this.failed) return;
-      if (!video.seeking) {
+      // Of a paused video the word of a frame often comes before that of the seek that led to it.
+      if (!video.seeking || (exact && !this.playing)) {
         const timeMs = (metadata?.mediaTime ?? video.currentTime) * 1000 + this.offsetMs;
         this.presented = this.frames.frameAt(timeMs);
+      }
+      if (!video.seeking) {
         if (this.playing) {
           this.running = true;
           this.#load();

@@ -169,11 +169,11 @@ export class Player extends EventTarget {
 
   /** Moves on to a time while it plays. */
   #jump(timeMs) {
-    this.#moveTo(timeMs);
     for (const camera of this.cameras) {
       camera.finished = false;
       if (camera.playing && camera.runsAt(timeMs)) camera.jump(timeMs);
     }
+    this.#moveTo(timeMs);
     this.#drive();
   }
 
