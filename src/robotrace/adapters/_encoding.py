@@ -15,7 +15,7 @@ from robotrace.adapters._arrays import ArraysWriter, Clock
 from robotrace.adapters._episode import FILES, EncodedArtifact, EncodedEpisode
 from robotrace.capture.frames import as_rgb
 from robotrace.capture.mp4 import Mp4Writer
-from robotrace.capture.remux import copy_span, merge_tracks
+from robotrace.remux import copy_span, merge_tracks
 
 __all__ = ["EpisodeWriter"]
 

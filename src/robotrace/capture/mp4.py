@@ -23,7 +23,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from robotrace.capture.remux import TIME_BASE, merge_tracks
+from robotrace.remux import TIME_BASE, merge_tracks
 
 __all__ = ["Mp4Writer", "count_frames"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robotrace.capture.remux import copy_track
+from robotrace.remux import copy_track
 from robotrace.serve.artifacts import artifact_key
 from robotrace.serve.frame_times import MAX_FRAMES, VideoError, read_frame_times
 from robotrace.serve.models import VideoIndex

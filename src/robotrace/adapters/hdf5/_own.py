@@ -22,10 +22,10 @@ from robotrace.adapters._spooling import EpisodeFacts
 from robotrace.adapters.hdf5._layout import open_file
 from robotrace.adapters.hdf5._scan import DemoSummary, FileSummary
 from robotrace.adapters.hdf5._values import as_number, as_text
-from robotrace.capture.remux import merge_tracks
 from robotrace.deliver.npz import Member, is_picture, write_npz
 from robotrace.errors import RobotraceError
 from robotrace.ingest import EpisodeSource
+from robotrace.remux import merge_tracks
 
 __all__ = ["LAYOUT", "identity", "is_own", "labelled", "scan", "write"]
 
