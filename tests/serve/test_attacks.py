@@ -22,7 +22,7 @@ from polling import eventually
 from robotrace.serve.npz import NpzFile, SeriesError
 from robotrace.serve.store import LocalStore, StoreError
 from robotrace.serve.video_container import ContainerError, demuxer_of
-from robotrace.serve.video_index import VideoError, read_frame_times
+from robotrace.serve.frame_times import VideoError, read_frame_times
 
 MARKUP = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{191*7919}}"
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -366,7 +366,7 @@ BOUNDED = """
     import resource, sys
     from pathlib import Path
     resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-    from robotrace.serve.video_index import VideoError, read_frame_times
+    from robotrace.serve.frame_times import VideoError, read_frame_times
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
     for name in sys.argv[1:]:

@@ -269,9 +269,9 @@ def _without_foreign_keys(connection: Connection) -> None:
 def _refuse_nul(
     connection: Connection, cursor: object, statement: str, parameters: Any, context: object, executemany: bool
 ) -> None:
-    # JSON columns may hold one: it is escaped there.
+    # JSON columns may hold one: it is escaped there. Several rows without a value of their own come as None.
     for row in parameters if executemany else (parameters,):
-        for value in row.values() if isinstance(row, dict) else row:
+        for value in row.values() if isinstance(row, dict) else row or ():
             if isinstance(value, str) and "\0" in value:
                 raise UnstorableText
 

@@ -65,11 +65,9 @@ def _blocker(standing: ScenarioStanding, candidate: str) -> str:
             why = f"unknown, since {candidate} has no outcome of its own"
         case _:
             why = f"no result of {candidate} yet"
-    name = (
-        f"{_one_line(standing.name)} (episode {standing.baseline_episode_id})"
-        if standing.name
-        else (f"episode {standing.baseline_episode_id}")
-    )
+    called = standing.name or standing.baseline_name
+    episode = f"episode {standing.baseline_episode_id}"
+    name = f"{_one_line(called)} ({episode})" if called else episode
     return f"{name}: {why}"
 
 
