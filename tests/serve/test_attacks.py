@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from polling import eventually
 
+from robotrace.serve.frame_times import VideoError, read_frame_times
 from robotrace.serve.npz import NpzFile, SeriesError
 from robotrace.serve.store import LocalStore, StoreError
 from robotrace.serve.video_container import ContainerError, demuxer_of
-from robotrace.serve.frame_times import VideoError, read_frame_times
 
 MARKUP = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{191*7919}}"
 OCTETS = {"Content-Type": "application/octet-stream"}
