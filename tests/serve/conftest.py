@@ -250,3 +250,12 @@ def tab(browser, deployment, request):
     yield tab
     tab.close()
     assert tab.complaints == []
+
+
+@pytest.fixture
+def desktop(browser, deployment):
+    """A page of one kind, where the layout does not matter."""
+    tab = Tab(browser, deployment.base_url, viewport={"width": 1280, "height": 800})
+    yield tab
+    tab.close()
+    assert tab.complaints == []

@@ -9,7 +9,6 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import av
@@ -158,11 +157,8 @@ def pages(
 
 
 @pytest.fixture
-def tab(browser: Any, deployment: Deployment) -> Iterator[Tab]:
-    tab = Tab(browser, deployment.base_url, viewport={"width": 1280, "height": 800})
-    yield tab
-    tab.close()
-    assert tab.complaints == []
+def tab(desktop: Tab) -> Tab:
+    return desktop
 
 
 def _write_unplayable(path: Path) -> None:

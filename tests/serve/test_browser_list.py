@@ -22,14 +22,6 @@ EPISODES = "/portal/episodes"
 LOOK_AGAIN = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
-@pytest.fixture
-def desktop(browser: Any, deployment: Deployment) -> Any:
-    tab = Tab(browser, deployment.base_url, viewport={"width": 1280, "height": 800})
-    yield tab
-    tab.close()
-    assert tab.complaints == []
-
-
 def row(tab: Tab, episode: str) -> Any:
     return tab.page.locator(f"tr[data-episode-id='{episode}']")
 

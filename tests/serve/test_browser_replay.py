@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -63,11 +62,8 @@ def episodes(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def tab(browser: Any, deployment: Deployment) -> Iterator[Tab]:
-    tab = Tab(browser, deployment.base_url, viewport={"width": 1280, "height": 800})
-    yield tab
-    tab.close()
-    assert tab.complaints == []
+def tab(desktop: Tab) -> Tab:
+    return desktop
 
 
 def _streams(folder: Path, name: str, times_s: np.ndarray) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -77,11 +76,8 @@ def _arm(folder: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def tab(browser: Any, deployment: Deployment) -> Iterator[Tab]:
-    tab = Tab(browser, deployment.base_url, viewport={"width": 1280, "height": 800})
-    yield tab
-    tab.close()
-    assert tab.complaints == []
+def tab(desktop: Tab) -> Tab:
+    return desktop
 
 
 def _chart(tab: Tab, name: str) -> Any:
