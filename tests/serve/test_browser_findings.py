@@ -59,6 +59,21 @@ def test_the_page_loads_itself_again_once_the_findings_are_there(tab: Tab, deplo
     tab.page.locator('.finding[data-code="unexplained"]').wait_for()
 
 
+def test_the_page_is_not_loaded_again_under_who_is_leaving_it(desktop: Tab) -> None:
+    """A reload would take them back to where they clicked."""
+    page = desktop.page
+    desktop.open("/portal/episodes")
+    reload = "import('/static/reload.js').then(module => module.reloadPage())"
+    with page.expect_navigation():
+        page.evaluate(f"() => {{ {reload}; }}")
+    page.evaluate(
+        "() => import('/static/reload.js').then(() => { window.stayed = dispatchEvent(new Event('beforeunload')); })"
+    )
+    page.evaluate(reload)
+    # A page that is loaded again answers nothing that it was asked before.
+    assert page.evaluate("fetch('/healthz').then(() => fetch('/healthz')).then(() => window.stayed)") is True
+
+
 def test_a_finding_is_called_wrong_and_that_is_taken_back(tab: Tab, deployment: Deployment, frozen: str) -> None:
     eventually(lambda: explained(deployment, frozen))
     tab.open_replay(f"/portal/episodes/{frozen}")

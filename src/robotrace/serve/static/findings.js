@@ -1,5 +1,7 @@
 // Findings: the page is loaded again when they have been made; their streams are shown, and the first one's instant.
 
+import { reloadPage } from "./reload.js";
+
 const FIRST_POLL_MS = 400;
 const LONGEST_POLL_MS = 10_000;
 const POINTED_MS = 1600;
@@ -8,7 +10,7 @@ async function follow(url, waitMs) {
   try {
     const answer = await fetch(url);
     if (answer.ok && !(await answer.json()).pending) {
-      location.reload();
+      reloadPage();
       return;
     }
   } catch {

@@ -4,6 +4,7 @@
 // write a row; DOMParser runs nothing that might be in them.
 
 import { refreshTimes } from "./relative.js";
+import { reloadPage } from "./reload.js";
 
 const POLL_MS = 3000;
 const IDLE_POLL_MS = 10_000;
@@ -91,7 +92,7 @@ export class LiveRows {
     if (!table) return;
     const rows = [...table.tBodies[0].rows];
     if (!this.body) {
-      if (rows.length) location.reload(); // the first one
+      if (rows.length) reloadPage(); // the first one
       return;
     }
     const shown = new Map([...this.body.rows].map((row) => [row.dataset.episodeId, row]));
@@ -134,7 +135,7 @@ export class LiveRows {
       return;
     }
     for (const row of this.body?.querySelectorAll("[data-gone]") ?? []) row.remove();
-    if (this.body && !this.body.rows.length && !this.waiting) location.reload(); // it says why there are none
+    if (this.body && !this.body.rows.length && !this.waiting) reloadPage(); // it says why there are none
     if (this.waiting && scrollY < 200) this.showFresh();
     else this.offer();
   }

@@ -1,5 +1,7 @@
 // The line that says how far a render is; what comes of it is a page of its own.
 
+import { reloadPage } from "./reload.js";
+
 const POLL_MS = 500;
 
 function describe(state) {
@@ -21,13 +23,13 @@ async function follow(place) {
     if (answer.ok) {
       const state = await answer.json();
       if (state.state !== "queued" && state.state !== "running") {
-        location.reload();
+        reloadPage();
         return;
       }
       show(place, state);
     } else if (answer.status === 404) {
       // The deployment was restarted, and has forgotten it.
-      location.reload();
+      reloadPage();
       return;
     }
   } catch {
