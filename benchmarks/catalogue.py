@@ -498,7 +498,7 @@ _SCRUB = _portal(
 )
 _PAGE = _portal(
     "page",
-    "Until the page of an episode is there, ms: a video of 30 s and 10 streams of 10,000 points, nothing in the cache",
+    "Until the page of an episode is there, ms: a video of 30 s and 10 streams of 10,000 points, in a running browser with an empty cache",
     "ready_ms",
     {"streams": 10, "points": 10_000, "seconds": 30.0},
     {"streams": 2, "points": 100, "seconds": 2.0},

@@ -16,13 +16,13 @@ _IMPORT = re.compile(r'^(?:import|\})[^;"]*from "\./([\w-]+\.js)";$', re.MULTILI
 
 
 @cache
-def imports_of(script: str) -> tuple[str, ...]:
-    """All modules that a script of the folder ``static`` imports, and those import, sorted by name."""
+def imports_of(*scripts: str) -> tuple[str, ...]:
+    """All modules that scripts of the folder ``static`` import, and those import, sorted by name."""
     found: set[str] = set()
-    unread = [script]
+    unread = list(scripts)
     while unread:
         text = (_STATIC / unread.pop()).read_text(encoding="utf-8")
         new = set(_IMPORT.findall(text)) - found
         found |= new
         unread += new
-    return tuple(sorted(found - {script}))
+    return tuple(sorted(found - set(scripts)))
