@@ -498,7 +498,7 @@ _SCRUB = _portal(
 )
 _PAGE = _portal(
     "page",
-    "Until the page of an episode is there, ms: a video of 30 s and 10 streams of 10,000 points, in a running browser with an empty cache",
+    "Until the page of an episode is there, ms: video of 30 s, 10 × 10,000 points; a running browser, its cache empty",
     "ready_ms",
     {"streams": 10, "points": 10_000, "seconds": 30.0},
     {"streams": 2, "points": 100, "seconds": 2.0},
