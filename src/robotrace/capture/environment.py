@@ -30,6 +30,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from importlib import metadata as packages
+from itertools import islice
 from typing import Any
 
 from robotrace.capture.clock import read_attribute
@@ -224,7 +225,7 @@ def _distribution_version(name: str) -> str | None:
 def _action_meanings(env: Any) -> list[str] | None:
     """What the discrete actions are called, where the env says it, as ALE's and MiniGrid's do."""
     try:
-        found = list(read_attribute(env, "get_action_meanings")())
+        found = list(islice(read_attribute(env, "get_action_meanings")(), _MAX_MEANINGS + 1))
     except Exception:  # it has none, or one that takes arguments
         return None
     return found if len(found) <= _MAX_MEANINGS and all(type(name) is str for name in found) else None
