@@ -60,14 +60,22 @@ SEEK_ALL = f"""async (times) => {{
   return found;
 }}"""
 
-# Notes at each frame callback of a camera: its media time in ms, the page's time and frame, every picture, and how long
-# after the callback's frame these were read.
+# Notes at each frame callback of a camera: its media time in ms, the page's time and frame, every picture, how long
+# after the callback's frame these were read, and the media times of the other camera's last callbacks, at most two.
 WATCH = f"""(camera) => {{
   {BARCODE_READER}
   const player = document.getElementById("player");
   const figures = [...document.querySelectorAll("figure[data-camera]")];
   const video = figures[camera].querySelector("video");
   const notes = (window.notes = []);
+  const last = [];
+  const other = figures[1 - camera].querySelector("video");
+  const hear = (_now, metadata) => {{
+    last.push(metadata.mediaTime * 1000);
+    last.splice(0, last.length - 2);
+    other.requestVideoFrameCallback(hear);
+  }};
+  other.requestVideoFrameCallback(hear);
   const note = (_now, metadata) => {{
     // After the page's own callback of this frame, in the same rendering of it.
     requestAnimationFrame(() => {{
@@ -75,7 +83,7 @@ WATCH = f"""(camera) => {{
       const pictures = figures.map((figure) =>
         [figure.dataset.picture, figure.dataset.synced, readBarcode(figure.querySelector("video"))]);
       notes.push([metadata.mediaTime * 1000, Number(player.dataset.timeMs), Number(player.dataset.frame), pictures,
-        performance.now() - metadata.presentationTime]);
+        performance.now() - metadata.presentationTime, [...last]]);
     }});
     video.requestVideoFrameCallback(note);
   }};
@@ -233,7 +241,7 @@ def test_while_it_plays_the_named_frame_is_the_one_of_every_callback(
     assert len(notes) > 20
     starts = tables[reference][:-1]
     wrong, times, seen, synced = [], [], set(), 0
-    for media_ms, time_ms, named, pictures, late_ms in notes:
+    for media_ms, time_ms, named, pictures, late_ms, heard in notes:
         times.append(time_ms)
         seen.add(pictures[1][0])
         frame = _picture(tables[reference], media_ms + 0.01)[1]
@@ -247,10 +255,12 @@ def test_while_it_plays_the_named_frame_is_the_one_of_every_callback(
         picture, marked, shown = pictures[other]
         until_ms = starts[frame + 1] if frame + 1 < len(starts) else tables[reference][-1]
         low, high = (_picture(tables[other], at_ms)[1] for at_ms in (media_ms, until_ms + 1.25 * late_ms))
-        if picture == "shown" and marked == "true":
+        if picture == "shown" and marked == "true" and heard:
             synced += 1
-            if not low - 1 <= shown <= high + 1:
-                wrong.append(("other", media_ms, low, high, pictures, late_ms))
+            # What the page knows of it is its last callback, or the one before; a canvas may read what came after.
+            told = [_picture(tables[other], at_ms + 0.01)[1] for at_ms in heard]
+            if not any(low - 1 <= one <= high + 1 for one in told) or shown < told[0]:
+                wrong.append(("other", media_ms, low, high, pictures, late_ms, told))
     assert wrong == []
     assert times == sorted(times)
     assert synced > 0

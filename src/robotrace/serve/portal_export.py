@@ -78,13 +78,13 @@ def export(
     chosen = FORMATS.get(format_name)
     if chosen is None:
         raise HTTPException(400, f"format: one of {', '.join(FORMATS)}")
-    if chosen.missing is not None:
-        raise HTTPException(501, f"this deployment cannot write {chosen.label}; on its machine: {chosen.missing}")
     window = None
     if start_ms is not None or end_ms is not None or streams:
         if format_name != "csv":
             raise HTTPException(400, "only CSV takes a part of an episode")
         window = Window(_ns(start_ms), _ns(end_ms), frozenset(streams) or None)
+    if chosen.missing is not None:
+        raise HTTPException(501, f"this deployment cannot write {chosen.label}; on its machine: {chosen.missing}")
     with _turn():
         file = _make(services, episode, keys, format_name, window)
     name = f"robotrace-{episode_id[:8]}{'-part' if window else ''}.{format_name}"

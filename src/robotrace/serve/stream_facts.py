@@ -17,6 +17,8 @@ from robotrace.explain.bounds import Bounds, action_bounds, parse_space
 
 __all__ = ["StreamFacts"]
 
+_BOUNDLESS = 3.4e38
+"""What Gymnasium before 1.0 gives CartPole where it has no bound: the largest float32."""
 _MAX_TEXT = 80
 """Letters of a name; more would not fit into a legend."""
 _SEGMENT = re.compile(r"#\d+$")
@@ -182,7 +184,7 @@ def _numbers(columns: int, given: Any) -> list[Any] | None:
 
 
 def _finite(bounds: NDArray[np.float64]) -> list[Any] | None:
-    return _numbers(len(bounds), bounds.tolist())
+    return _numbers(len(bounds), [value if abs(value) < _BOUNDLESS else None for value in bounds.tolist()])
 
 
 def _safely(read: Any, *arguments: Any) -> dict[str, Bounds]:

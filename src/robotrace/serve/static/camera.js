@@ -7,6 +7,8 @@ import { FrameTable, ROUNDING_MS } from "./timeline.js";
 const SAME_FRAME_MS = 120;
 // Any other one is, late on a busy machine; but a hidden tab presents none.
 const OTHER_FRAME_MS = 3000;
+// A busy browser may paint a frame on the way to the wanted one, and stay there: it is sought again after this long.
+const ON_THE_WAY_MS = 500;
 // Chromium leaves out a seek to the time it last stopped at, even when it has moved on since: no two in a row are to
 // the same one.
 const SHARES = [0.5, 0.55];
@@ -47,6 +49,7 @@ export class Camera extends EventTarget {
     this.before = -1; // the one that was on screen when it began
     this.settledOn = -1;
     this.attempts = 0;
+    this.repeats = 0;
     this.seeks = 0;
     this.#follow();
     if (video.error) this.fail();
@@ -89,6 +92,7 @@ export class Camera extends EventTarget {
     this.finished = false;
     this.wanted = this.frames.frameAt(timeMs);
     this.settledOn = -1;
+    this.repeats = 0;
     this.#setPicture(this.coverage(timeMs));
     if (this.watched) this.#bring();
   }
@@ -195,11 +199,19 @@ export class Camera extends EventTarget {
       finish();
       return;
     }
+    const isOther = this.presented >= 0;
+    const waitMs = isOther ? ON_THE_WAY_MS : this.before === this.wanted ? SAME_FRAME_MS : OTHER_FRAME_MS;
     this.settleTimer = setTimeout(() => {
       if (this.playing || this.target >= 0 || this.shown !== this.wanted) return;
+      if (isOther && this.repeats < MOST_ATTEMPTS) {
+        this.repeats += 1;
+        this.shown = -1;
+        this.#bring();
+        return;
+      }
       this.presented = this.wanted;
       finish();
-    }, this.before === this.wanted ? SAME_FRAME_MS : OTHER_FRAME_MS);
+    }, waitMs);
   }
 
   #follow() {
