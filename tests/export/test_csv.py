@@ -10,8 +10,6 @@ import pytest
 
 from robotrace.export import ExportError, Window, export_episode
 
-pytest.importorskip("av")
-
 from .exported import ROWS, SLOW_NS, T_NS, TEXTS, ExportedEpisode, episode, values, write
 
 
