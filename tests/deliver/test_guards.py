@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 
 import pytest
-from polling import eventually
 
 from robotrace.deliver import guards
 from robotrace.deliver.guards import unforked
@@ -22,36 +22,62 @@ def fork_and_enter() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_fork_waits_for_what_our_threads_are_in_the_middle_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "_LONGEST_WAIT_S", 60.0)  # a second is soon over on a busy machine
-    log: list[object] = []
-    entered, leave = threading.Event(), threading.Event()
+# In a process of its own: a child that is forked by another thread than the main one frees the main thread's locals, and
+# PyAV keeps a scaler there, which then waits for threads that the child does not have.
+WAITING = """
+import os, sys, threading
+from robotrace.deliver import guards
+from robotrace.deliver.guards import unforked
+from polling import eventually
 
-    def ours() -> None:
+def fork_and_enter():
+    pid = os.fork()
+    if pid == 0:
         with unforked():
-            entered.set()
-            leave.wait(30)
-            log.append("left")
+            os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    def users() -> None:
-        log.append(fork_and_enter())
+guards._LONGEST_WAIT_S = 60.0  # a second is soon over on a busy machine
+log = []
+entered, leave = threading.Event(), threading.Event()
 
-    threads = [threading.Thread(target=ours), threading.Thread(target=users)]
-    threads[0].start()
-    assert entered.wait(30)
-    threads[1].start()
+def ours():
+    with unforked():
+        entered.set()
+        leave.wait(30)
+        log.append("left")
 
-    def waits() -> bool:
-        frame = sys._current_frames().get(threads[1].ident or 0)
-        return frame is not None and frame.f_code is guards._before_fork.__code__
+def users():
+    log.append(fork_and_enter())
 
-    eventually(waits)
-    leave.set()
-    for thread in threads:
-        thread.join(30)
-    assert log == ["left", 7]
-    assert fork_and_enter() == 7
+threads = [threading.Thread(target=ours), threading.Thread(target=users)]
+threads[0].start()
+assert entered.wait(30)
+threads[1].start()
+
+def waits():
+    frame = sys._current_frames().get(threads[1].ident or 0)
+    return frame is not None and frame.f_code is guards._before_fork.__code__
+
+eventually(waits)
+leave.set()
+for thread in threads:
+    thread.join(60)
+log.append(fork_and_enter())
+print(*log)
+"""
+
+
+def test_a_fork_waits_for_what_our_threads_are_in_the_middle_of() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", WAITING],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout.split(), done.returncode) == (["left", "7", "7"], 0), done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
