@@ -22,8 +22,8 @@ def fork_and_enter() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-# In a process of its own: a child that is forked by another thread than the main one frees the main thread's locals, and
-# PyAV keeps a scaler there, which then waits for threads that the child does not have.
+# In a process of its own: a child that is forked by another thread than the main one frees the main thread's locals,
+# and PyAV keeps a scaler there, which then waits for threads that the child does not have.
 WAITING = """
 import os, sys, threading
 from robotrace.deliver import guards
