@@ -131,18 +131,21 @@ def test_an_error_of_whoever_makes_the_jobs_is_raised() -> None:
 
 
 def test_jobs_are_taken_as_there_is_room_for_them() -> None:
-    taken: list[int] = []
+    ended: set[int] = set()
+    taken_after: list[set[int]] = []
 
     def jobs() -> Iterator[Job]:
-        for number in range(4):
-            taken.append(number)
+        for _ in range(4):
+            taken_after.append(set(ended))
             yield job
 
+    def note(position: int, done: int, total: int) -> None:
+        if done == total:
+            ended.add(position)
+
     job = job_of(arm())
-    running = ProcessPool(1).run(jobs())
-    next(running)
-    assert len(taken) <= 3
-    assert len(list(running)) == 3
+    assert len(list(ProcessPool(1).run(jobs(), on_progress=note))) == 4
+    assert taken_after == [set(range(number)) for number in range(4)]
 
 
 def test_progress_goes_from_nothing_to_all() -> None:
