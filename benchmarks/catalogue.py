@@ -433,6 +433,9 @@ _LIST = _deployment(
         "rare_reason_p50_ms",
         "rare_name_p50_ms",
         "last_page_ms",
+        "twin_p50_ms",
+        "page_p50_ms",
+        "policies_p50_ms",
     ),
     Target("newest 50 of 100,000 over HTTP, ms", "embedded", "newest_p50_ms", 5.0),
 )

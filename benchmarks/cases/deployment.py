@@ -145,7 +145,7 @@ def _ingest(
 def _list(
     base_url: str, headers: dict[str, str], folder: Path, database: str, *, episodes: int, requests: int
 ) -> dict[str, Any]:
-    """The newest 50 of ``episodes``, and other pages of them, one request after the other."""
+    """The newest 50 of ``episodes``, other pages of them, and the portal's, one request after the other."""
     _fill(folder, database, episodes)
     queries = {
         "newest": {},
@@ -166,6 +166,14 @@ def _list(
                 times.append((time.perf_counter() - began) * 1e3)
                 answer.raise_for_status()
             figures[f"{name}_p50_ms"], figures[f"{name}_p99_ms"] = np.percentile(times, [50, 99]).tolist()
+        for name, path in (("twin", "episodes.json"), ("page", "episodes"), ("policies", "policies.json")):
+            times = []
+            for _ in range(max(5, requests // 4)):
+                began = time.perf_counter()
+                answer = api.get(f"/portal/{path}")
+                times.append((time.perf_counter() - began) * 1e3)
+                answer.raise_for_status()
+            figures[f"{name}_p50_ms"] = float(np.median(times))
         times = []
         cursor = ""
         for _ in range(episodes // 200 - 1):  # to the end of the list

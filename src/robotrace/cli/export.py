@@ -77,7 +77,8 @@ def export(
         try:
             # One finder each: what it fetched is gone before the next one comes.
             with EpisodeFinder(base_url, profile) as finder:
-                _free_path(output, text, format_name, force=force)  # before anything is downloaded
+                if not Path(text).exists():  # a folder's file is named after what is in it
+                    _free_path(output, text, format_name, force=force)  # before anything is downloaded
                 found = finder.find(text, videos=format_name != "csv")
                 path = _free_path(output, found.label, format_name, force=force)
                 exported = _export(found, format_name, path, as_json=as_json)

@@ -79,7 +79,7 @@ def write_csv(
         else:
             leaves.append(leaf)
             columns += width
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=False)
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
     try:
         writer = csv.writer(text)
         headers = [_headers(leaf) for leaf in leaves]

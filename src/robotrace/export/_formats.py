@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +45,9 @@ class Format:
     @property
     def missing(self) -> str | None:
         """What to run where it cannot be written; None where it can."""
-        if all(importlib.util.find_spec(name) is not None for name in self.packages):
-            return None
+        with contextlib.suppress(ModuleNotFoundError):  # of a package that the name is within
+            if all(importlib.util.find_spec(name) is not None for name in self.packages):
+                return None
         return f"pip install 'robotrace-dev[{self.extra}]'"
 
 
@@ -88,6 +91,7 @@ def export_episode(
         raise ConfigurationError(f"{chosen.label} needs {' and '.join(chosen.packages)}; run: {chosen.missing}")
     exported = Exported(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent)
+    os.close(handle)
     part = Path(name)
     try:
         with open_streams(episode) as streams:
@@ -97,7 +101,6 @@ def export_episode(
             if format_name == "hdf5":
                 from robotrace.export._hdf5 import write_hdf5
 
-                os.close(handle)
                 videos = sum(
                     file.stat().st_size for kind, file in episode.files.items() if kind not in ("sensors", "actions")
                 )
@@ -106,7 +109,7 @@ def export_episode(
             else:
                 exported.left_out |= streams.left_out
                 ticks = _Ticks(on_progress, sum(leaf.rows for leaf in streams.leaves), every=_TELL_EVERY)
-                with os.fdopen(handle, "wb") as file:
+                with part.open("wb") as file:
                     if format_name == "mcap":
                         from robotrace.export._mcap import write_mcap
 
@@ -139,7 +142,11 @@ class _Ticks:
         self.add(1)
 
 
+_asking = threading.Lock()
+
+
 def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
+    with _asking:  # it is the process's: two threads would read each other's
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask

@@ -64,13 +64,16 @@ class Leaf:
     @property
     def is_ascending(self) -> bool:
         """Whether no row is of a time before that of the row before it."""
-        clock = self._npz.rows(self._clock)
         last = np.iinfo(np.int64).min
-        for begin in range(0, self.rows, _MOST_ROWS):
-            times = clock.take(min(_MOST_ROWS, self.rows - begin)).astype(np.int64)
-            if times[0] < last or np.any(np.diff(times) < 0):
-                return False
-            last = times[-1]
+        try:
+            clock = self._npz.rows(self._clock)
+            for begin in range(0, self.rows, _MOST_ROWS):
+                times = clock.take(min(_MOST_ROWS, self.rows - begin)).astype(np.int64)
+                if times[0] < last or np.any(np.diff(times) < 0):
+                    return False
+                last = times[-1]
+        except SeriesError as error:
+            raise ExportError(f"{self.name} cannot be read: {error}") from error
         return True
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], Any]]:

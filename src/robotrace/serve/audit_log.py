@@ -18,14 +18,14 @@ from robotrace.serve.services import ApiCaller, get_services, require_key
 
 __all__ = ["ACTIONS", "AuditEntryView", "AuditFilter", "AuditPage", "audit_filter", "list_audit", "router"]
 
-ACTIONS = ("episode", "scenario", "finding", "render", "eval", "view", "key", "login", "portal", "project")
+ACTIONS = ("episode", "scenario", "finding", "render", "view", "key", "login", "portal", "project")
 """What the names of changes begin with."""
 
 router = APIRouter(prefix="/api/audit", dependencies=[Depends(require_key)])
 
 
 class AuditEntryView(BaseModel):
-    """A change: ``who`` is the beginning of a key, "portal", "command line" or "device login"."""
+    """A change: ``who`` is the beginning of a key, "portal", "command line", "device login" or "retention"."""
 
     audit_id: str
     created_at: Utc
@@ -65,7 +65,10 @@ def audit_filter(
     """
     since, until = _moment("after", after), _moment("before", before)
     if until is not None and len(before.strip()) == len("2026-01-31"):
-        until += timedelta(days=1)
+        try:
+            until += timedelta(days=1)
+        except OverflowError:
+            until = None  # the last day there is: nothing is after it
     return AuditFilter(who.strip(), action.strip(), since, until)
 
 

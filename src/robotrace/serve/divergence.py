@@ -109,6 +109,8 @@ def measure(pair: StreamPair, tolerance: float = 0.0) -> StreamDifference:
         different = _different(a, b)
         where = np.flatnonzero(different.any(axis=1))
         numbers += different.size
+        if a.dtype.kind == "f":  # a NaN that equals a NaN is no number
+            numbers -= int(np.count_nonzero(~different & ~np.isfinite(a)))
         if not len(where):
             continue
         different_rows += len(where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 from collections import Counter, OrderedDict
@@ -78,7 +79,7 @@ class ObjectCache:
             with fetching:
                 if not path.exists():
                     self._make(path, make)
-            path.touch()
+            os.utime(path)  # not touch(): were it deleted just now, that would make an empty one
             with self._changed:
                 self._sizes[name] = path.stat().st_size
                 self._sizes.move_to_end(name)
@@ -97,9 +98,10 @@ class ObjectCache:
 
     def read(self, key: str) -> bytes | None:
         """The bytes of an object that is here; None when it is not, and then nothing is fetched."""
-        name = hashlib.sha256(key.encode()).hexdigest()
+        name = _name(key)
         try:
             content = (self._folder / name).read_bytes()
+            os.utime(self._folder / name)  # by these the next start knows what was read last
         except FileNotFoundError:
             return None
         with self._changed:

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from robotrace.serve.episodes import EpisodeFilter, episode_filter
+from robotrace.serve.portal_tables import read_leniently, typed_fields
 
-__all__ = ["After", "Scope", "read_scope", "typed_scope"]
+__all__ = ["After", "Scope", "lenient_scope"]
 
 _FIELDS = ("env_version", "robot", "source", "created_after", "created_before")
 
@@ -26,9 +27,10 @@ def read_scope(
     )
 
 
-def typed_scope(request: Request) -> dict[str, str]:
-    """The fields of the address that say so and are not empty."""
-    return {name: text for name in _FIELDS if (text := request.query_params.get(name, "").strip())}
+def lenient_scope(request: Request) -> tuple[dict[str, str], EpisodeFilter, dict[str, str], str | None]:
+    """The fields of the address that say so, then what :func:`read_leniently` makes of them."""
+    typed = typed_fields(request, _FIELDS)
+    return (typed, *read_leniently(read_scope, typed))
 
 
 Scope = Annotated[EpisodeFilter, Depends(read_scope)]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from robotrace.serve.audit_log import ACTIONS, AuditEntryView, AuditFilter, AuditPage, audit_filter, list_audit
 from robotrace.serve.pages import page
-from robotrace.serve.portal_tables import read_leniently
+from robotrace.serve.portal_tables import address, read_leniently, typed_fields
 from robotrace.serve.services import PageViewer, get_services
 
 __all__ = ["router"]
@@ -37,11 +36,10 @@ def audit_json(
 @router.get(_AUDIT)
 def audit_page(request: Request, viewer: PageViewer) -> Response:
     """The same to look at; a filter that is none is said to be, and left out."""
-    names = ("who", "action", "after", "before")
-    typed = {name: text for name in names if (text := request.query_params.get(name, "").strip())}
+    typed = typed_fields(request, ("who", "action", "after", "before"))
     filters, _, error = read_leniently(audit_filter, typed)
     cursor = request.query_params.get("cursor", "")
-    newest_url = f"{_AUDIT}?{urlencode(typed)}" if typed else _AUDIT
+    newest_url = address(_AUDIT, typed)
     try:
         with get_services(request).database.read() as session:
             found = list_audit(session, viewer.project_id, filters, limit=_PAGE_SIZE, cursor=cursor)
@@ -53,7 +51,7 @@ def audit_page(request: Request, viewer: PageViewer) -> Response:
 def _page(
     viewer: PageViewer, found: AuditPage, typed: dict[str, str], error: str | None, newest_url: str, cursor: str
 ) -> HTMLResponse:
-    following = f"{_AUDIT}?{urlencode({**typed, 'cursor': found.next})}" if found.next else None
+    following = address(_AUDIT, {**typed, "cursor": found.next}) if found.next else None
     return page(
         "audit.html",
         viewer=viewer,
@@ -67,7 +65,7 @@ def _page(
 
 
 def _link(entry: AuditEntryView) -> str | None:
-    """The page of what was changed, where it has one and is still there."""
+    """The page of what was changed, where it has one; what was deleted later is missing there."""
     of_episode = entry.action.startswith(("episode.", "scenario.", "render.", "finding."))
     gone = entry.action in ("episode.deleted", "scenario.deleted")
     return f"/portal/episodes/{entry.target}" if of_episode and not gone else None

@@ -109,14 +109,15 @@ def _open_camera(services: Services, viewer: Viewer, episode_id: str, camera: st
             path = held.enter_context(services.cameras.open(services.store, object_key, index))
         except VideoError as error:
             raise HTTPException(422, f"the camera has no video of its own: {error}") from error
-        return _HeldFile(path, held.pop_all())
+        return _HeldFile(path, f'"{index.sha256[:32]}-{index.track}"', held.pop_all())
 
 
 class _HeldFile(FileResponse):
     """A file that must not be deleted before it is sent."""
 
-    def __init__(self, path: Any, held: ExitStack) -> None:
-        super().__init__(path, media_type="video/mp4")
+    def __init__(self, path: Any, etag: str, held: ExitStack) -> None:
+        # The cache touches the file each time it is read: its time says nothing, and a Range may go by what this says.
+        super().__init__(path, media_type="video/mp4", headers={"ETag": etag})
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -196,7 +196,7 @@ def compare_series(
 ) -> Response:
     """How far each common stream is apart, row by row; the format is that of the series of an episode.
 
-    Without the names of ``streams`` those that fit into 4 MiB are sent, and the others described.
+    Without the names of ``streams`` those that fit into 2 MiB are sent, and the others described.
     """
     services = get_services(request)
     a, b = _sides(services, viewer, asked)

@@ -18,7 +18,7 @@ from robotrace.serve.keyset import after_cursor, cursor_of
 from robotrace.serve.models import EvalRun
 from robotrace.serve.pages import page
 from robotrace.serve.portal_rates import Rate, rate_of
-from robotrace.serve.portal_tables import address, read_leniently
+from robotrace.serve.portal_tables import address, read_leniently, typed_fields
 from robotrace.serve.schemas import Utc
 from robotrace.serve.schemas_evals import EvalSummary
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
@@ -134,9 +134,11 @@ def _rate(summary: EvalSummary | None, side: str) -> Rate | None:
 
 def _read_filter(policy: str = "", status: str = "", created_after: str = "", created_before: str = "") -> EvalFilter:
     """Which eval runs to list."""
-    read = episode_filter(policy_version=policy, created_after=created_after, created_before=created_before)
+    if "\0" in policy:  # PostgreSQL has no such text
+        raise HTTPException(400, "policy: no NUL")
+    read = episode_filter(created_after=created_after, created_before=created_before)
     return EvalFilter(
-        policy=read.policy_version,
+        policy=policy.strip() or None,
         status=status if status in _STATUSES else None,
         created_after=read.created_after,
         created_before=read.created_before,
@@ -158,7 +160,7 @@ def evals_json(
 @router.get(_EVALS)
 def evals_page(request: Request, viewer: PageViewer, cursor: str = "") -> Response:
     """The eval runs, newest first, filtered by what the address says."""
-    typed = {name: text for name in _FIELDS if (text := request.query_params.get(name, "").strip())}
+    typed = typed_fields(request, _FIELDS)
     filters, _, error = read_leniently(_read_filter, typed)
     newest_url = address(_EVALS, typed)
     try:

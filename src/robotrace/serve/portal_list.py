@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from robotrace._version import __version__
 from robotrace.explain import CODES
 from robotrace.serve.episodes import EpisodeFilter, episode_filter, list_episodes, one_page
 from robotrace.serve.filter_values import FilterValues, filter_values
@@ -104,7 +105,7 @@ def _state(services: Services, viewer: Viewer, filters: EpisodeFilter, limit: in
             select(EpisodeAnalysis.created_at).where(EpisodeAnalysis.episode_id.in_(ids)),
         ):
             found.append(sorted(session.scalars(of_them)))
-    return hashlib.sha256(repr((viewer.project_id, found)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((__version__, viewer.project_id, found)).encode()).hexdigest()[:32]
 
 
 @router.get(EPISODES)

@@ -17,9 +17,9 @@ from robotrace.serve.episodes import EpisodeFilter
 from robotrace.serve.models import EvalRun
 from robotrace.serve.pages import page
 from robotrace.serve.policies import PolicySums, sums_by_policy, unnamed_episodes
-from robotrace.serve.policy_scope import After, Scope, read_scope, typed_scope
+from robotrace.serve.policy_scope import After, Scope, lenient_scope
 from robotrace.serve.portal_rates import Difference, Rate, difference_of, rate_of
-from robotrace.serve.portal_tables import address, columns_of, in_order, read_leniently, read_sort
+from robotrace.serve.portal_tables import address, columns_of, in_order, read_sort
 from robotrace.serve.schemas import Utc
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 from robotrace.serve.verify import gates
@@ -205,8 +205,7 @@ def policies_page(
     request: Request, viewer: PageViewer, policy: str = "", reference: str = "", sort: str = "", after: After = 0
 ) -> HTMLResponse:
     """The same to look at, on one axis."""
-    typed = typed_scope(request)
-    filters, kept, error = read_leniently(read_scope, typed)
+    typed, filters, kept, error = lenient_scope(request)
     asked = {"policy": policy.strip(), "reference": reference.strip()}
     view = _policies_view(get_services(request), viewer, filters, **asked, sort=sort, after=after)
     given = {**kept, **asked}

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from robotrace.serve.episodes import EpisodeFilter
 from robotrace.serve.pages import page
 from robotrace.serve.policies import SeedPair, count_pairs, seed_pairs
-from robotrace.serve.policy_scope import After, Scope, read_scope, typed_scope
+from robotrace.serve.policy_scope import After, Scope, lenient_scope
 from robotrace.serve.portal_rates import PairedRates, paired_rates
-from robotrace.serve.portal_tables import address, read_leniently
+from robotrace.serve.portal_tables import address
 from robotrace.serve.services import PageViewer, Services, Viewer, get_services
 
 __all__ = ["PairsView", "SeedPairView", "router"]
@@ -104,8 +104,7 @@ def pairs_page(
     request: Request, viewer: PageViewer, a: str = "", b: str = "", show: str = "", after: After = 0
 ) -> HTMLResponse:
     """The same to look at."""
-    typed = typed_scope(request)
-    filters, kept, error = read_leniently(read_scope, typed)
+    typed, filters, kept, error = lenient_scope(request)
     asked = {"a": a.strip(), "b": b.strip()}
     view = _pairs_view(get_services(request), viewer, filters, **asked, show=show, after=after)
     here = {**asked, **kept}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 
-__all__ = ["Column", "address", "columns_of", "in_order", "read_leniently", "read_sort"]
+__all__ = ["Column", "address", "columns_of", "in_order", "read_leniently", "read_sort", "typed_fields"]
 
 _T = TypeVar("_T")
 
@@ -25,6 +25,11 @@ class Column:
 
     url: str
     sorted: str
+
+
+def typed_fields(request: Request, names: Iterable[str]) -> dict[str, str]:
+    """The fields of the address that have one of these names and are not empty."""
+    return {name: text for name in names if (text := request.query_params.get(name, "").strip())}
 
 
 def read_leniently(read: Callable[..., _T], typed: Mapping[str, str]) -> tuple[_T, dict[str, str], str | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from robotrace.serve.episodes import episode_or_404
@@ -42,13 +42,15 @@ def pictures_of(session: Session, episode_ids: Collection[str]) -> dict[str, Pic
 
     None of an episode that is open: another video may come, and where it failed is known at its end.
     """
+    # One that was archived while it was open may go on.
+    ended = func.coalesce(Episode.archived_from, Episode.status)
     query = (
         select(Artifact.episode_id, Artifact.object_key, Artifact.size, Artifact.sha256)
         .join(Episode, Episode.id == Artifact.episode_id)
         .where(
             Artifact.episode_id.in_(episode_ids),
-            Episode.status != "recording",
-            or_(Episode.status != "failed", Episode.reaped_at.is_(None)),
+            ended != "recording",
+            or_(ended != "failed", Episode.reaped_at.is_(None)),
             or_(Artifact.kind == "video", Artifact.kind.startswith("video.", autoescape=True)),
         )
         .order_by(Artifact.kind.desc())

@@ -5,7 +5,6 @@ Nothing is guessed: a stream of which nobody said anything keeps the indices of 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrace.explain.bounds import Bounds, action_bounds, parse_space
+from robotrace.serve.values import finite
 
 __all__ = ["StreamFacts"]
 
@@ -179,7 +179,7 @@ def _units(columns: int, said: Mapping[str, Any]) -> list[str | None] | None:
 
 def _numbers(columns: int, given: Any) -> list[Any] | None:
     values: Iterable[Any] = given if isinstance(given, list) else [given] * columns
-    found = [float(value) if type(value) in (int, float) and math.isfinite(value) else None for value in values]
+    found = [finite(value) for value in values]
     return found if len(found) == columns and any(value is not None for value in found) else None
 
 

@@ -34,7 +34,7 @@ class Thumbnails:
 
     Args:
         store: Where the videos are.
-        folder: Where the pictures are kept; made with the first one.
+        folder: Where the pictures are kept; made when one is first looked for.
     """
 
     def __init__(self, store: ObjectStore, folder: Path) -> None:
@@ -74,7 +74,8 @@ class Thumbnails:
 
     def forget(self, object_key: str) -> None:
         """The video is deleted."""
-        self._cache.forget(_name(object_key))
+        if self._folder.exists():
+            self._cache.forget(_name(object_key))
         self._broken.pop(object_key, None)
 
     @property

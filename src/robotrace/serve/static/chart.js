@@ -57,6 +57,8 @@ export class StreamChart {
   /** Whether a difference would be one of like and like; units that nobody said are no reason against it. */
   get canDiffer() {
     if (this.own.length !== 1 || this.over.length !== 1) return false;
+    // Extremes of buckets are not of the same moments.
+    if (this.stream.decimated || this.over[0].stream.decimated) return false;
     const [a, b] = [this.stream.units.join(), this.over[0].stream.units.join()];
     return !a || !b || a === b;
   }
@@ -67,7 +69,6 @@ export class StreamChart {
     this.over = charts.flatMap((chart) =>
       chart.own.map((layer) => ({ ...layer, label: [layer.label, chart.name].filter(Boolean).join(" "), of: chart })),
     );
-    if (!this.canDiffer) this.showsDifference = false;
     this.refresh();
   }
 
@@ -79,6 +80,7 @@ export class StreamChart {
   /** Builds what depends on the layers anew. */
   refresh() {
     const drawn = Boolean(this.plot);
+    if (!this.canDiffer) this.showsDifference = false;
     this.leave();
     this.layers = this.#layersNow();
     const lines = Math.max(...this.layers.map((layer) => layer.stream.columns.length));

@@ -39,7 +39,9 @@ export class Choices {
   constructor(key) {
     this.place = key ? `robotrace.streams.${key}` : null;
     const kept = this.#read();
-    const shared = fromAddress(new URLSearchParams(location.search).get(PARAMETER));
+    const asked = new URLSearchParams(location.search).get(PARAMETER);
+    // One's own address says less than what was kept: which of them are pinned.
+    const shared = asked === toAddress(kept.pinned, kept.overlays) ? null : fromAddress(asked);
     this.pinned = new Set(shared?.pinned ?? kept.pinned);
     this.overlays = shared?.overlays ?? kept.overlays;
     this.hidden = new Set(kept.hidden);

@@ -22,7 +22,7 @@ export function button(className, text, title, act) {
 export function isPageKey(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return false;
   if (document.querySelector("dialog[open]")) return false;
-  return !event.target.closest?.("input, textarea, select, [contenteditable]");
+  return !event.target.closest?.("input:not([type=range]), textarea, select, [contenteditable]");
 }
 
 const SVG = "http://www.w3.org/2000/svg";

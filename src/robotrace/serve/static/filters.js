@@ -32,7 +32,7 @@ function wireMenus(root) {
     if (!menu) return;
     menu.open = false;
     menu.querySelector("summary").focus();
-    event.stopPropagation();
+    event.preventDefault(); // the list's own Escape comes after it
   });
 }
 

@@ -22,10 +22,9 @@ async function follow(url, waitMs) {
 const place = document.getElementById("findings");
 if (place?.dataset.pending) follow(place.dataset.pending, FIRST_POLL_MS);
 
-/** Whoever draws the charts may listen, and calls `preventDefault()` when it has brought the stream into view. */
+/** Whoever draws the charts listens, and sees to it that the stream is not folded away or hidden. */
 function showStream(name) {
-  const asked = new CustomEvent("robotrace:show-stream", { detail: { name }, cancelable: true });
-  if (!document.dispatchEvent(asked)) return;
+  document.dispatchEvent(new CustomEvent("robotrace:show-stream", { detail: { name } }));
   const charts = document.getElementById("stack");
   const chart = charts?.querySelector(`[data-stream="${CSS.escape(name)}"]`);
   const there = chart?.checkVisibility?.() ? chart : charts;

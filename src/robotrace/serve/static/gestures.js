@@ -68,6 +68,7 @@ export class Gestures {
       return;
     }
     if (drag.kind === "pinch") {
+      if (this.pointers.size < 2) return;
       const [a, b] = this.pointers.values();
       const apart = Math.max(8, Math.abs(a - b));
       const middle = (a + b) / 2;

@@ -38,8 +38,7 @@ export function wireKeyboard({ player, transport, loop, marks, wall }, more = {}
   document.getElementById("help-open").addEventListener("click", () => help.showModal());
   document.addEventListener("keydown", (event) => {
     const { target } = event;
-    const onScrubber = target === transport.parts.scrub && !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (!onScrubber && !isPageKey(event)) return;
+    if (!isPageKey(event)) return;
     // A focused button, link or fold keeps its own space key.
     if (event.key === " " && target.closest("button, a, summary")) return;
     const act = keys[event.key];

@@ -5,7 +5,6 @@ import { lastAtOrBefore, formatTime } from "./timeline.js";
 
 // A label narrower than this could not be read.
 const LABEL_PIXELS = 18;
-const MOST_SEGMENTS = 200;
 
 /** Looks like a chart to the stack; `text` is as series.bin describes it. */
 export class TextLane {
@@ -21,6 +20,8 @@ export class TextLane {
     this.plot = null;
     this.rows = text.rows.map(([timeMs, words]) => [timeMs + (source.offsetMs ?? 0), words]);
     this.times = this.rows.map(([timeMs]) => timeMs);
+    // Only the first changes were sent: what was said after the last of them is not known.
+    this.isCut = text.changes > this.rows.length;
     this.root = element("article", "chart");
     this.root.dataset.shape = "text";
     this.root.dataset.stream = text.name;
@@ -57,9 +58,9 @@ export class TextLane {
     const first = Math.max(0, lastAtOrBefore(this.times, stack.startMs));
     const last = lastAtOrBefore(this.times, stack.endMs);
     const pieces = [];
-    for (let index = first; index <= last && pieces.length < MOST_SEGMENTS; index += 1) {
+    for (let index = first; index <= last; index += 1) {
       const from = Math.max(0, stack.pixelOf(this.times[index]));
-      const to = Math.min(stack.plotWidth, stack.pixelOf(this.times[index + 1] ?? stack.totalMs));
+      const to = Math.min(stack.plotWidth, stack.pixelOf(this.times[index + 1] ?? (this.isCut ? this.times[index] : stack.totalMs)));
       const piece = element("span", "", to - from >= LABEL_PIXELS ? this.rows[index][1] : "");
       piece.title = this.rows[index][1];
       piece.style.left = `${from}px`;
@@ -71,7 +72,8 @@ export class TextLane {
 
   showValues(timeMs) {
     const row = lastAtOrBefore(this.times, timeMs);
-    const text = row < 0 ? "–" : this.rows[row][1];
+    const isUnknown = this.isCut && row === this.rows.length - 1 && timeMs > this.times[row];
+    const text = row < 0 || isUnknown ? "–" : this.rows[row][1];
     if (this.value.textContent !== text) this.value.textContent = text;
   }
 

@@ -35,7 +35,7 @@ export class LoopBar {
   endHere() {
     const { player } = this;
     const { frames, frame } = player;
-    const endMs = frames.count && frame >= 0 ? frames.startOf(frame + 1) : player.timeMs;
+    const endMs = frames.count && frame >= 0 ? Math.max(frames.startOf(frame + 1), player.timeMs) : player.timeMs;
     const startMs = player.loop?.startMs ?? 0;
     this.#set(startMs < endMs ? startMs : 0, endMs);
   }
@@ -80,8 +80,9 @@ export class LoopBar {
   /** Moves an edge; it stays on its side of the other one. */
   #move(edge, timeMs) {
     const { loop, frames, totalMs } = this.player;
-    // An edge lies between two frames, so that it is clear which of them are played.
-    const at = frames.count ? frames.startOf(Math.max(0, frames.frameAt(timeMs))) : timeMs;
+    // An edge lies between two frames, so that it is clear which of them are played; beyond them it lies anywhere.
+    const isInside = frames.count && !frames.isBefore(timeMs) && timeMs < frames.endMs;
+    const at = isInside ? frames.startOf(frames.frameAt(timeMs)) : timeMs;
     const moved = { ...loop, [edge]: timeMs >= totalMs ? totalMs : Math.max(0, at) };
     if (moved.startMs < moved.endMs) this.player.setLoop(moved);
   }

@@ -1,5 +1,7 @@
 // The head of the episode page: keys to its neighbours, and the question before it is deleted.
 
+import { isPageKey } from "./dom.js";
+
 const deletion = document.getElementById("delete-dialog");
 
 document.getElementById("delete-open")?.addEventListener("click", (event) => {
@@ -9,8 +11,7 @@ document.getElementById("delete-open")?.addEventListener("click", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.defaultPrevented) return;
-  if (event.target.closest("input, select, textarea, dialog, [contenteditable]")) return;
+  if (event.shiftKey || !isPageKey(event)) return;
   const which = { p: "prev", n: "next" }[event.key];
   if (which) document.querySelector(`.neighbours a[rel="${which}"]`)?.click();
 });

@@ -237,12 +237,16 @@ export class Player extends EventTarget {
 
   #end(camera) {
     const { loop } = this;
-    if (loop?.on && loop.endMs >= camera.frames.startOf(camera.frames.count - 1)) {
+    const { frames } = camera;
+    const lastMs = frames.startOf(frames.count - 1);
+    const isLast = lastMs >= lastMsOf(this.cameras, this.totalMs) - ROUNDING_MS;
+    // Another camera, or the browser's clock, goes on to a loop's end that is beyond this one's.
+    if (loop?.on && loop.endMs >= lastMs && (isLast || loop.endMs <= frames.endMs + ROUNDING_MS)) {
       this.#jump(loop.startMs);
       return;
     }
-    this.#moveTo(camera.frames.startOf(camera.frames.count - 1));
-    if (this.timeMs >= lastMsOf(this.cameras, this.totalMs) - ROUNDING_MS) this.#halt();
+    this.#moveTo(lastMs);
+    if (isLast) this.#halt();
     else this.#drive();
   }
 

@@ -120,10 +120,12 @@ export class Transport {
       player.pause();
     });
     scrub.addEventListener("input", () => player.seek(Number(scrub.value)));
-    scrub.addEventListener("change", () => {
+    const goOn = () => {
       if (resume) player.play();
       resume = false;
-    });
+    };
+    // No `change` comes where the value is what it was.
+    for (const name of ["change", "pointerup", "pointercancel"]) scrub.addEventListener(name, goOn);
     this.#wireHint();
   }
 
