@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,18 @@ def test_two_rows_at_one_time_are_two_rows_and_times_that_go_back_are_sorted(tmp
     write(tmp_path / "sensors.npz", arrays)
     path = exported(tmp_path, ExportedEpisode("id", {}, {}, {"sensors": tmp_path / "sensors.npz"}))
     assert [row[1:] for row in table(path)[1]] == [["1", "10"], ["2", ""], ["3", "20"], ["", "30"]]
+
+
+def test_what_is_refused_leaves_no_file_open(tmp_path: Path) -> None:
+    handles = Path("/proc/self/fd")
+    if not handles.exists():
+        pytest.skip("what a process has open is read in Linux's /proc")
+    of = episode(tmp_path, video=False)
+    for _ in range(3):
+        with pytest.raises(ExportError):
+            exported(tmp_path, of, streams=frozenset({"nothing"}))
+        with pytest.raises(ExportError):
+            export_episode(of, "csv", tmp_path / "out.csv", most_bytes=1)
+    # A file of this folder that is deleted and open is named there, too.
+    assert [path for path in handles.iterdir() if os.path.realpath(path).startswith(str(tmp_path))] == []
+    assert list(tmp_path.glob(".*.part")) == []

@@ -101,6 +101,12 @@ def test_a_nan_equals_a_nan_and_nothing_else(pair):
     assert (np.flatnonzero(apart).tolist(), apart[7]) == ([7], pytest.approx(2))
 
 
+def test_rows_without_numbers_do_not_thin_out_the_rms(pair):
+    a, b = np.full((2, 100, 1), np.nan, np.float32)
+    a[40], b[40] = 1, 3
+    assert compared(pair({"o": a}, {"o": b}))["o"].rms == 2.0
+
+
 def test_a_zero_of_the_other_sign_is_another_bit_and_no_distance(pair):
     found = compared(pair({"o": np.array([1.0, 0.0])}, {"o": np.array([1.0, -0.0])}))["o"]
     assert (found.first.row_a, found.first.b, found.first.distance) == (1, "-0.0", 0)

@@ -235,6 +235,13 @@ def test_metrics_of_any_kind_are_shown_without_falling_over(web, api):
     assert web.get(f"{EVALS}/{run}").status_code == 200
 
 
+def test_a_policy_that_no_database_can_hold_is_left_out_and_said(web):
+    page = web.get(f"{EVALS}?policy=a%00b")
+    assert page.status_code == 200
+    assert "policy: no NUL" in page.text
+    assert web.get(f"{EVALS}.json?policy=a%00b").status_code == 400
+
+
 def test_many_baselines_come_in_pages(web, api, monkeypatch):
     monkeypatch.setattr(portal_eval_run, "_RESULTS_PAGE_SIZE", 2)
     run = create(api, ["a", "b", "c"])

@@ -213,6 +213,10 @@ def test_a_filter_that_is_none_is_said_to_be_and_the_rest_holds(web: httpx.Clien
     assert web.get("/portal/audit.json?cursor=xyz").status_code == 400
 
 
+def test_the_last_day_of_the_calendar_leaves_nothing_out(web: httpx.Client) -> None:
+    assert web.get("/portal/audit.json?before=9999-12-31").json() == web.get("/portal/audit.json").json()
+
+
 def test_every_kind_of_change_can_be_chosen() -> None:
     """What is passed to audit() anywhere begins with one of the kinds."""
     source = "".join(path.read_text() for path in Path(serve.__path__[0]).glob("*.py"))
